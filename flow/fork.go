@@ -5,7 +5,8 @@ import "github.com/seed-a61be3fe/natplane/internal/slab"
 // Fork returns an independent copy of t with the same sessions under the same IDs, which
 // behaves like t from then on. keys and notice are its own, in the place of Config.Keys and
 // Config.Notice. The locks of all shards must be held; those of the copy are not. It fails
-// with [ErrClosed] if t is closed, and with [ErrMemory] if there is none. Cost: that of copying the memory, see [Table.Bytes].
+// with [ErrClosed] if t is closed, and with [ErrMemory] if there is none. Cost: that of copying the
+// memory, see [Table.Bytes].
 func (t *Table) Fork(keys func(id ID, s *Session) (inside, outside uint64), notice *Notice) (*Table, error) {
 	to := &Table{hasher: t.hasher, seeded: t.seeded, shards: make([]Shard, len(t.shards))}
 	for i := range t.shards {

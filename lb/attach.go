@@ -38,6 +38,9 @@ func (g *attached) admitBy(admit func(snat.NewFlow) flow.Reason) {
 	g.admit.Store(&admit)
 }
 
+// ask is what config.Admit says.
+func (g *attached) ask(f snat.NewFlow) flow.Reason { return (*g.admit.Load())(f) }
+
 // Gateway returns the NAT gateway in force, or nil. It is for observation: its doors
 // are called by those of the egress, and Close is too.
 func (e *Egress) Gateway() *Gateway {
@@ -138,7 +141,7 @@ func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) 
 	a := &attached{config: c.gatewayConfig()}
 	config := &a.config
 	a.admitBy(admit)
-	config.Admit = func(f snat.NewFlow) flow.Reason { return (*a.admit.Load())(f) }
+	config.Admit = a.ask
 	was := e.gateway.Load()
 	if was.Gateway != nil && was.config.same(*config) && !was.config.hooked() && !config.hooked() {
 		return was, nil

@@ -95,8 +95,8 @@ func (e *Egress) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verd
 }
 
 // AnswersPublicIP reports whether what belongs to a flow, as Admit would get it, and begins none, leaves by its
-// machine's public IP although a gateway precedes that, or a route passes packets on, for the flow came there. Instance and
-// From do not matter.
+// machine's public IP although a gateway precedes that, or a route passes packets on, for the flow came
+// there. Instance and From do not matter.
 func (e *Egress) AnswersPublicIP(now flow.Time, f snat.NewFlow) bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()

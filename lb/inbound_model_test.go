@@ -630,6 +630,9 @@ func TestInboundModel(t *testing.T) {
 				if i%50 == 0 {
 					m.check()
 				}
+				if i%400 == 399 {
+					m.fork()
+				}
 				if i%2000 == 0 {
 					clear(m.chosen)
 				}

@@ -371,11 +371,13 @@ func TestAzureRow_11_4_serviceEndpoints_switch(t *testing.T) {
 	pkt := n.sends(syn(pod, storage), "20.50.1.1")
 	back := endpoint("20.50.1.1", int(pkt[20])<<8|int(pkt[21]))
 	n.takes(pkttest.TCP(storage, back, pkttest.TCPFlags("SA"), pkttest.Seq(5), pkttest.Ack(2)), pod)
-	n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = pfx("52.239.0.0/17") })
-	n.sends(pkttest.TCP(pod, storage, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(6)), "10.1.0.4")
-	n.sends(syn("10.244.0.2:5001", storage), "10.1.0.4")
+	n.sends(pkttest.TCP(pod, storage, pkttest.TCPFlags("A"), pkttest.Seq(2), pkttest.Ack(6)), "20.50.1.1")
 	require.Equal(t, 1, n.Stats().Ports.Total())
-	n.Advance(flow.At(30*time.Minute), nil)
+	n.change(func(c *ClusterConfig) { c.VNet.ServiceEndpoints = pfx("52.239.0.0/17") })
+	var told []flow.Side
+	n.Advance(n.now, func(e flow.Emission) { told = append(told, e.To) })
+	require.ElementsMatch(t, []flow.Side{flow.Inside, flow.Outside}, told, "both ends are reset")
+	n.sends(syn("10.244.0.2:5001", storage), "10.1.0.4")
 	require.Zero(t, n.Stats().Ports.Total(), "its port is free")
 }
 

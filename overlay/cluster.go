@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/rejects"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/tallies"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -42,7 +43,7 @@ type Cluster struct {
 	rejects     rejects.Outbox
 
 	spoofed  atomic.Uint64 // packets dropped by the strict check
-	serviced serviceCounts
+	serviced tallies.Counts
 	stayed   [2]atomic.Uint64 // packets that went onNode, by the side they came from
 }
 
@@ -112,8 +113,8 @@ func (c *Cluster) indexes() map[string]int {
 }
 
 // Advance makes the probes of load balancers that are due by now, and expires what is due.
-// Resets of idle TCP flows go to emit, one to the pod or node and one to the remote; their Instance is a Node.Index. So do the ICMP
-// errors by which nodes reject what is for a Service without endpoints.
+// Resets of idle TCP flows go to emit, one to the pod or node and one to the remote; their Instance is
+// a Node.Index. So do the ICMP errors by which nodes reject what is for a Service without endpoints.
 func (c *Cluster) Advance(now flow.Time, emit flow.Sink) {
 	c.rejects.Advance(emit)
 	c.proxy.Advance(now)

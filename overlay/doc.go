@@ -52,9 +52,9 @@
 //
 // A [Service] has frontends: cluster IPs, a port of every node, addresses of the cluster's
 // load balancer: public ones, or if it is internal private ones of a subnet. A node that gets
-// a packet to one sends it to an endpoint, on whatever node that is. The answer passes the same node, which makes it one of the
-// frontend. Which endpoints there are to choose from, at random but repeatably, and what
-// the endpoint sees as the client:
+// a packet to one sends it to an endpoint, on whatever node that is. The answer passes the same node,
+// which makes it one of the frontend. Which endpoints there are to choose from, at random but
+// repeatably, and what the endpoint sees as the client:
 //
 //	pod ─► cluster IP                     all, or with InternalTrafficPolicy Local those of the node; the pod
 //	node ─► cluster IP                    likewise; the node
@@ -108,8 +108,9 @@
 // Cluster.mu is held while the configuration changes (reconfigure.go); under it the locks of
 // services.mu, which guards Services and their endpoints; and under that the locks of
 // the translators, which say their own order, and pods.mu, which guards who has
-// which address (pod.go), and under that the lock of static gateways. Packets take none of these but locks of shards: one of one
-// translator or proxy at a time, and a batch those of all its packets. Every method of a [Cluster] may be called by many goroutines at once.
+// which address (pod.go), and under that the lock of static gateways. Packets take none of these but
+// locks of shards: one of one translator or proxy at a time, and a batch those of all its packets.
+// Every method of a [Cluster] may be called by many goroutines at once.
 //
 // This package refuses to know port blocks and flow tables, and its doors do not parse
 // packets beyond their addresses, unless those may be of a Service.
@@ -128,7 +129,8 @@
 //     endpoints is dropped, for a load balancer carries no ICMP error of a node; what is
 //     rejected is told without a limit for one receiver.
 //   - One space of ports for all of a node: what proxies masquerade and what the nodes' translator
-//     does are two. Nor does a node with a public IP remember its own flows: one of a pod may get the port and the answers of one.
+//     does are two. Nor does a node with a public IP remember its own flows: one of a pod may get the
+//     port and the answers of one.
 //   - Of network plugins: Azure CNI Pod Subnet and the change from one plugin to another. What Azure takes longer to
 //     do, as the further hop of kubenet, takes no time here.
 //   - Of Windows nodes: with DisableOutboundNAT packets leave with the node's address

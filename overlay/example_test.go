@@ -156,3 +156,27 @@ func ExampleClusterConfig_networkPlugin() {
 	//   peered     sees 10.224.0.4
 	//   Internet   sees 20.50.1.1
 }
+
+// A copy of a running cluster answers what would happen: here, that pods of a third node would leave with the
+// same address, while the cluster goes on with two.
+func ExampleCluster_Fork() {
+	c, err := overlay.New(overlay.ClusterConfig{NodePools: []overlay.NodePool{{Name: "p", Count: 2}}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+	what, err := c.Fork(overlay.Ties{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer what.Close()
+	if _, _, err := what.AddNodes(0, "p", 1); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(len(c.Nodes()), "and", len(what.Nodes()), "nodes")
+	// Output:
+	// 2 and 3 nodes
+}

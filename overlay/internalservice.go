@@ -46,8 +46,8 @@ func (c *Cluster) dropStray(s *state, pkt []byte, v *flow.Verdict) {
 		return
 	}
 	n := &c.serviced[flow.Outside]
-	n.wasForwarded.Add(1)
-	n.drops[flow.ReasonNotOurs].Add(1)
+	n.WasForwarded.Add(1)
+	n.Drops[flow.ReasonNotOurs].Add(1)
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNotOurs, Instance: v.Instance}
 }
 

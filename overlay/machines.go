@@ -133,11 +133,11 @@ func (c *Cluster) asksDNS(now flow.Time, s *state, pkt []byte, v *flow.Verdict) 
 	if why := s.machines.Asks(now, pkt); why != flow.ReasonNone {
 		n := &c.serviced[flow.Inside]
 		if v.Action == flow.Bypass {
-			n.wasBypassed.Add(1)
+			n.WasBypassed.Add(1)
 		} else {
-			n.wasForwarded.Add(1)
+			n.WasForwarded.Add(1)
 		}
-		n.drops[why].Add(1)
+		n.Drops[why].Add(1)
 		*v = flow.Verdict{Action: flow.Drop, Reason: why, Instance: v.Instance}
 	}
 }

@@ -72,9 +72,9 @@ const (
 
 	// Windows translates what its pods begin by OutboundNAT, which has 64 ports of each of the
 	// node's addresses: as many flows of pods go to one destination at the same time,
-	// with each protocol, wherever the node is what that sees ([flow.ReasonNodePorts]). That a port serves any number of destinations is
-	// our choice; no document says it. With DisableOutboundNAT, which needs a NAT gateway
-	// or OutboundUserDefinedRouting, there is no such limit.
+	// with each protocol, wherever the node is what that sees ([flow.ReasonNodePorts]). That a port
+	// serves any number of destinations is our choice; no document says it. With DisableOutboundNAT,
+	// which needs a NAT gateway or OutboundUserDefinedRouting, there is no such limit.
 	Windows
 
 	numOSTypes

@@ -23,9 +23,9 @@ const ClusterSecurityGroupName = security.GroupName
 // processes of such a node leave for the Internet from its address, one to one, as far as
 // no NAT gateway or route of the user's precedes it, and the outbound rule serves the nodes
 // that have none. Echoes of the node and of its pods pass, and so do ICMP errors about their flows, whatever ICMP.Queries
-// and ICMP.Errors say, which are about nodes without a public address. Other protocols of pods are dropped, as a node does that masquerades
-// what it cannot follow (our choice).
-// None of this can change while the pool exists but AllowedHostPorts.
+// and ICMP.Errors say, which are about nodes without a public address. Other protocols of pods are
+// dropped, as a node does that masquerades what it cannot follow (our choice). None of this can change
+// while the pool exists but AllowedHostPorts.
 type NodePublicIP struct {
 	// Enabled gives each node of the pool a public address (enable-node-public-ip).
 	Enabled bool

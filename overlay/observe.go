@@ -40,7 +40,7 @@ func (c *Cluster) Stats() snat.Stats {
 	s.Outbound.Bypassed += c.stayed[flow.Inside].Load()
 	s.Inbound.Bypassed += c.stayed[flow.Outside].Load()
 	s = c.gateways.AddTo(s)
-	c.serviced.addTo(&s)
+	c.serviced.AddTo(&s)
 	made, suppressed := c.rejects.Counts()
 	s.ICMPErrors += made
 	s.ICMPErrorsSuppressed += suppressed

@@ -31,10 +31,11 @@ import (
 //
 // Nodes that AddNodes has added count anew: a pool has Count nodes afterwards.
 //
-// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies, NetworkPlugin, LoadBalancerSKU,
-// ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType, DisableOutboundNAT, Subnet, Mode, prefix size and node public IPs of a pool that stays,
-// the prefix that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot
-// change; then nothing has changed.
+// The error joins every problem of cfg, and what AKS does not let change: Name, IPFamilies,
+// NetworkPlugin, LoadBalancerSKU, ServiceCIDRs, DNSServiceIP, StrictPodAddresses, MaxPods, OSType,
+// DisableOutboundNAT, Subnet, Mode, prefix size and node public IPs of a pool that stays, the prefix
+// that its nodes have their addresses from, and what [snat.NAT.Reconfigure] cannot change; then nothing
+// has changed.
 //
 // Cost: O(nodes) to plan, during which packets go on; then see [snat.NAT.Reconfigure].
 // Packets meanwhile are judged by the old or the new configuration, each stage for itself.

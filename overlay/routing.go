@@ -18,7 +18,8 @@ import (
 type Masquerade struct {
 	// NonMasqueradeCIDRs are destinations that pods reach with their own address,
 	// besides the pod CIDRs, at most 64 (our bound). Nothing else of the network knows
-	// where pods are, so hosts there need a route back. What they begin the cluster's security group refuses, unless they are of VNet.
+	// where pods are, so hosts there need a route back. What they begin the cluster's security group
+	// refuses, unless they are of VNet.
 	NonMasqueradeCIDRs []netip.Prefix
 
 	// KeepLinkLocal lets pods reach 169.254.0.0/16 with their own address: masqLinkLocal

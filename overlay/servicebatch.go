@@ -9,13 +9,14 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/tallies"
 )
 
 // stage is the scratch memory of up to stageSize packets at the proxies.
 type stage struct {
 	batch kubeproxy.Batch
 	ways  [stageSize]way // of outbound packets
-	tally [2]tally
+	tally [2]tallies.Tally
 }
 
 // stageSize is the number of packets that go through the proxies together.
@@ -69,15 +70,15 @@ func (st *stage) arrive(c *Cluster, now flow.Time, s *state, pkts [][]byte, verd
 			*v = c.arrived(now, s, pkts[it.At], v.Action, it.By, it.Result, &st.tally)
 		}
 	}
-	st.tally[flow.Outside].wasForwarded += straight
-	st.tally[flow.Outside].forwarded += straight
+	st.tally[flow.Outside].WasForwarded += straight
+	st.tally[flow.Outside].Forwarded += straight
 }
 
 // settle adds what the stage has tallied to the counts.
 func (st *stage) settle(c *Cluster) {
 	for side := range st.tally {
-		c.serviced[side].add(&st.tally[side])
-		st.tally[side] = tally{}
+		c.serviced[side].Add(&st.tally[side])
+		st.tally[side] = tallies.Tally{}
 	}
 }
 

@@ -5,51 +5,12 @@ package overlay
 
 import (
 	"net/netip"
-	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
-	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/tallies"
 )
-
-// serviceCounts counts the packets that end their way at Services, by the side they came from.
-type serviceCounts [2]serviceCount
-
-// serviceCount is that of one side.
-type serviceCount struct {
-	forwarded atomic.Uint64
-	drops     [flow.NumReasons]atomic.Uint64
-
-	// What a translator has counted before the proxy of a node took it.
-	wasForwarded, wasBypassed atomic.Uint64
-}
-
-// tally is what a count is to get of the packets of one call.
-type tally struct{ forwarded, wasForwarded, wasBypassed uint64 }
-
-// add adds a tally.
-func (n *serviceCount) add(t *tally) {
-	if *t != (tally{}) {
-		n.forwarded.Add(t.forwarded)
-		n.wasForwarded.Add(t.wasForwarded)
-		n.wasBypassed.Add(t.wasBypassed)
-	}
-}
-
-// addTo adds the counts to those of a translator.
-func (n *serviceCounts) addTo(s *snat.Stats) {
-	for side, to := range []*snat.PacketStats{&s.Outbound, &s.Inbound} {
-		to.Forwarded += n[side].forwarded.Load()
-		to.Forwarded -= min(to.Forwarded, n[side].wasForwarded.Load())
-		to.Bypassed -= min(to.Bypassed, n[side].wasBypassed.Load())
-		for r := range n[side].drops {
-			k := n[side].drops[r].Load()
-			to.Drops[r] += k
-			to.Dropped += k
-		}
-	}
-}
 
 // outboundService takes a packet that a pod or node sends, if it is for a Service, or the
 // answer of an endpoint. The way is done if it has its verdict, else what is left of it.
@@ -68,18 +29,18 @@ func (c *Cluster) outboundService(now flow.Time, s *state, pkt []byte) (v flow.V
 	if r.Action == kubeproxy.Pass {
 		return v, s.outboundWay(pkt)
 	}
-	var t [2]tally
+	var t [2]tallies.Tally
 	w = c.serviceWay(now, s, pkt, by, r, &t, &v)
-	c.serviced[flow.Inside].add(&t[flow.Inside])
+	c.serviced[flow.Inside].Add(&t[flow.Inside])
 	return v, w
 }
 
 // serviceWay says where a packet goes that a node has translated: it has its verdict, or
 // goes the rest of a way.
-func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r kubeproxy.Result, t *[2]tally, v *flow.Verdict) way {
+func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r kubeproxy.Result, t *[2]tallies.Tally, v *flow.Verdict) way {
 	switch r.Action {
 	case kubeproxy.Drop:
-		c.serviced[flow.Inside].drops[r.Reason].Add(1)
+		c.serviced[flow.Inside].Drops[r.Reason].Add(1)
 		c.reject(now, s, pkt, node, r.Reason, flow.Inside)
 		*v = flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
 		return done
@@ -87,19 +48,19 @@ func (c *Cluster) serviceWay(now flow.Time, s *state, pkt []byte, node int32, r 
 		if r.Node < 0 { // outside of the cluster
 			return s.outboundWay(pkt)
 		}
-		t[flow.Inside].forwarded++
+		t[flow.Inside].Forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 		return done
 	}
 	if s.isAt(pkt, node) {
-		t[flow.Inside].forwarded++
+		t[flow.Inside].Forwarded++
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Inside, Instance: uint32(node)}
 		return done
 	}
 	w := s.outboundWay(pkt)
 	if w == toNextHop {
 		if at, _ := s.places.Of(pkt, src4, src6); at != int(node) {
-			t[flow.Inside].forwarded++
+			t[flow.Inside].Forwarded++
 			v.Instance = uint32(node)
 			return pastNode
 		}
@@ -149,25 +110,25 @@ func (c *Cluster) inboundService(now flow.Time, s *state, pkt []byte, v *flow.Ve
 		return
 	}
 	if r := c.proxy.Translate(now, node, kubeproxy.FromWire, &p); r.Action != kubeproxy.Pass {
-		var t [2]tally
+		var t [2]tallies.Tally
 		*v = c.arrived(now, s, pkt, v.Action, int32(node), r, &t)
 		for side := range t {
-			c.serviced[side].add(&t[side])
+			c.serviced[side].Add(&t[side])
 		}
 	}
 }
 
 // arrived returns the verdict of a packet that a node has translated, after a translator has
 // decided on an action.
-func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, node int32, r kubeproxy.Result, t *[2]tally) flow.Verdict {
+func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, node int32, r kubeproxy.Result, t *[2]tallies.Tally) flow.Verdict {
 	if was == flow.Bypass {
-		t[flow.Outside].wasBypassed++
+		t[flow.Outside].WasBypassed++
 	} else {
-		t[flow.Outside].wasForwarded++
+		t[flow.Outside].WasForwarded++
 	}
 	switch r.Action {
 	case kubeproxy.Drop:
-		c.serviced[flow.Outside].drops[r.Reason].Add(1)
+		c.serviced[flow.Outside].Drops[r.Reason].Add(1)
 		c.reject(now, s, pkt, node, r.Reason, flow.Outside)
 		return flow.Verdict{Action: flow.Drop, Reason: r.Reason, Instance: uint32(node)}
 	}
@@ -178,7 +139,7 @@ func (c *Cluster) arrived(now flow.Time, s *state, pkt []byte, was flow.Action, 
 		}
 		return v
 	}
-	t[flow.Outside].forwarded++
+	t[flow.Outside].Forwarded++
 	return flow.Verdict{Action: flow.Forward, To: flow.Inside, New: r.New, Instance: uint32(r.Node)}
 }
 

@@ -114,8 +114,9 @@ func (v *validation) checkStaticGateways() {
 // UseStaticGateway lets a running pod leave for the Internet by a static gateway of its namespace, as the
 // annotation [StaticGatewayAnnotation] with that name does when a pod is made. It does so until it goes; while
 // there is no such configuration, or its pool has no node, it has no way to the Internet
-// ([flow.ReasonNoOutbound]). NetworkPolicy and Admit are asked about this traffic as about other flows of the pod, security groups
-// about what the gateway's node sends with its own address, which is our choice; Ceilings count it at that node.
+// ([flow.ReasonNoOutbound]). NetworkPolicy and Admit are asked about this traffic as about other flows
+// of the pod, security groups about what the gateway's node sends with its own address, which is our
+// choice; Ceilings count it at that node.
 //
 // Errors wrap [flow.ErrUnknownName] (no such pod or configuration), [flow.ErrConflict] (another
 // namespace), [flow.ErrDuplicateName] (it uses one) or [flow.ErrClosed].

@@ -143,7 +143,7 @@ func (c *Cluster) outboundRest(now flow.Time, s *state, w way, pkt []byte, node 
 		if v := c.egress.Outbound(now, pkt); v.Action != flow.Bypass {
 			return v
 		}
-		c.serviced[flow.Inside].wasBypassed.Add(1)
+		c.serviced[flow.Inside].WasBypassed.Add(1)
 	}
 	v := c.nodes.Outbound(now, pkt)
 	if s.dns {

@@ -54,10 +54,12 @@ func (n *NAT) InboundBatch(now flow.Time, pkts [][]byte, verdicts []flow.Verdict
 func (n *NAT) Advance(now flow.Time, emit flow.Sink) { n.plane.Advance(now, emit) }
 
 // ResetTo ends at now every TCP connection that the inside has begun with a host in remotes, as if it
-// had reached its idle timeout ([Hooks].SessionExpired), and returns how many. An established one is reset at both
-// ends, whatever Policy.EnableTCPReset says: the resets come out of Advance. Connections that come by
-// forwards, and what goes one to one, do not end. It may be called at any time. Cost: O(sessions ×
-// remotes), in steps of 512 sessions of a shard.
+// had reached its idle timeout ([Hooks].SessionExpired), and returns how many; closed ones that only
+// keep their port are among them, and free it. An established one is reset at both ends, whatever
+// Policy.EnableTCPReset says: the resets come out of Advance. Connections that come by forwards, and
+// what goes one to one, do not end. A time that lies more than 12 days before the latest counts as 12
+// days before. It may be called at any time. Cost: O(sessions × remotes), in steps of 512 sessions of
+// a shard; changes of the configuration wait meanwhile.
 func (n *NAT) ResetTo(now flow.Time, remotes []netip.Prefix) (ended int) {
 	if len(remotes) == 0 {
 		return 0

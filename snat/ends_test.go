@@ -318,9 +318,9 @@ func TestEndOfTime(t *testing.T) {
 	}
 }
 
-// All days that have passed are told of, one in a step, and also at the end of time.
-func TestParametersOfManyDays(t *testing.T) {
-	c := snat.Config{
+// calculated is a configuration with a deterministic mapping.
+func calculated() snat.Config {
+	return snat.Config{
 		Instances: []snat.Instance{{
 			Name: "vm", Inside: prefixes("10.0.0.0/28"), Ports: []snat.PortRange{{Frontend: addr("192.0.2.1"), First: 1024, Count: 64512}},
 			Deterministic: &deterministic.Parameters{Inside: prefixes("10.0.0.0/28"), Outside: prefixes("192.0.2.1/32")},
@@ -331,6 +331,11 @@ func TestParametersOfManyDays(t *testing.T) {
 			Allocation: snat.Allocation{Pooling: snat.Paired},
 		},
 	}
+}
+
+// All days that have passed are told of, one in a step, and also at the end of time.
+func TestParametersOfManyDays(t *testing.T) {
+	c := calculated()
 	told := 0
 	c.Hooks.Event = func(e snat.Event) {
 		if e.Kind == snat.EventParameters {
@@ -347,6 +352,32 @@ func TestParametersOfManyDays(t *testing.T) {
 	require.True(t, b.AdvanceStep(flow.At(40*days), nil))
 	b.Advance(math.MaxInt64, nil)
 	require.Equal(t, 1+int(math.MaxInt64/int64(days)), told)
+}
+
+// Whoever listens from a reconfiguration or a copy on is told the parameters that are in force,
+// and then daily.
+func TestParametersForWhoComesLate(t *testing.T) {
+	c := calculated()
+	var told []flow.Time
+	hooks := snat.Hooks{Event: func(e snat.Event) {
+		if e.Kind == snat.EventParameters {
+			told = append(told, e.At)
+		}
+	}}
+	b := newBed(t, c)
+	b.at(days)
+	copied, err := b.Fork(snat.Ties{Hooks: hooks})
+	require.NoError(t, err)
+	defer copied.Close()
+	for day := range 3 {
+		copied.Advance(flow.At(time.Duration(1+day)*days), nil)
+	}
+	require.Equal(t, []flow.Time{flow.At(days), flow.At(2 * days), flow.At(3 * days)}, told)
+	told, c.Hooks = nil, hooks
+	_, err = b.Reconfigure(b.now, c)
+	require.NoError(t, err)
+	b.at(2 * days)
+	require.Equal(t, []flow.Time{flow.At(days), flow.At(2 * days)}, told)
 }
 
 // AdvanceStep is exact a little ahead, also where packets have put an end off and

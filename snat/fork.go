@@ -23,16 +23,21 @@ type Ties struct {
 // changes, and Close of either leaves the other whole. No hook is told of a Fork.
 //
 // The copy is that of one moment, also while other goroutines use n: they wait for as long as
-// the memory takes to be copied ([Stats].Bytes; about 15 ms per 100 MB), whichever lock of n they want. Of a batch that is on
-// its way then, it has some packets and not others; packets that need no lock (translated 1:1,
-// or dropped before an instance is known) may count in n and not in the copy. What Advance has
-// taken out and not emitted yet is emitted by n alone.
+// the memory takes to be copied ([Stats].Bytes; about 15 ms per 100 MB), whichever lock of n they want.
+// Of a batch that is on its way then, it has some packets and not others; packets that need no lock
+// (translated 1:1, or dropped before an instance is known) may count in n and not in the copy. What
+// Advance has taken out and not emitted yet is emitted by n alone.
 //
-// The random events of both are alike, as all is that Seed decides. With an Event hook that
-// differs in kind from that of n, [NAT.NextDeadline] may, too, for the records of deterministic
-// mappings. Fork fails with [flow.ErrClosed] if n is closed, and with [flow.ErrMemory] if the
+// The random events of both are alike, as all is that Seed decides. Where only one of the two has
+// an Event hook, [NAT.NextDeadline] may differ, for the records of deterministic mappings: if n
+// has none, the first Advance of the copy tells them. Fork fails with [flow.ErrClosed] if n is closed, and with [flow.ErrMemory] if the
 // system has none left. Cost: that of copying, and O(instances + ports).
-func (n *NAT) Fork(ties Ties) (*NAT, error) {
+func (n *NAT) Fork(ties Ties) (*NAT, error) { return n.ForkWith(ties, func() error { return nil }) }
+
+// ForkWith is Fork that calls also at the moment of the copy, while everybody who uses n waits:
+// other translators are copied there that have to be of the same moment. also must not use n. Its
+// error is that of ForkWith, and then there is no copy.
+func (n *NAT) ForkWith(ties Ties, also func() error) (*NAT, error) {
 	n.control.Lock()
 	defer n.control.Unlock()
 	to := &NAT{config: n.config, grants: n.grants, queries: n.queries}
@@ -44,7 +49,7 @@ func (n *NAT) Fork(ties Ties) (*NAT, error) {
 	if c.Hooks = ties.Hooks; c.Admit != nil && ties.Admit != nil {
 		c.Admit = ties.Admit
 	}
-	if err := n.plane.Fork(&to.plane, admission(c.Admit), to.hooks()); err != nil {
+	if err := n.plane.Fork(&to.plane, admission(c.Admit), to.hooks(), also); err != nil {
 		return nil, err
 	}
 	return to, nil

@@ -199,18 +199,23 @@ func TestForkWhileOthersSend(t *testing.T) {
 	require.NoError(t, err)
 	defer n.Close()
 	var stop atomic.Bool
-	var senders sync.WaitGroup
+	var senders, begun sync.WaitGroup
+	begun.Add(4)
 	for g := range 4 {
 		senders.Go(func() {
 			for i := 0; !stop.Load(); i++ {
 				src := fmt.Sprintf("10.0.0.%d:%d", 4+g, 1024+i%300)
 				n.Outbound(flow.At(time.Duration(i)*time.Millisecond), pkttest.UDP(src, "198.51.100.7:53", "query"))
+				if i == 0 {
+					begun.Done()
+				}
 				if g == 0 && i%64 == 0 {
 					n.Advance(flow.At(time.Duration(i)*time.Millisecond), nil)
 				}
 			}
 		})
 	}
+	begun.Wait()
 	for range 20 {
 		copied, err := n.Fork(snat.Ties{})
 		require.NoError(t, err)

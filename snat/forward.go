@@ -264,12 +264,11 @@ func (v *validation) forwardedPorts(all []Forward, instances []Instance) {
 			spans = append(spans, portSpan{addr: f.Frontend, protocol: proto, first: first / BlockSize * BlockSize, last: last | (BlockSize - 1), forward: i})
 		}
 	}
-	forwarded := make([]bool, len(v.granted.all))
 	for k := range v.granted.all {
-		forwarded[k] = frontends[v.granted.all[k].addr]
+		f := &v.granted.all[k]
+		f.forwarded = frontends[f.addr]
 	}
-	some := func(f *frontend) bool { return forwarded[v.granted.next-1] }
-	for g := range v.granted.ranges(instances, some) {
+	for g := range v.granted.ranges(instances, func(f *frontend) bool { return f.forwarded }) {
 		spans = append(spans, portSpan{
 			addr: g.Frontend, protocol: g.Protocol, first: g.First, last: uint16(int(g.First) + g.Count - 1), forward: -1,
 			field: fmt.Sprintf("Instances[%d].Ports[%d] %d+%d", g.instance, g.index, g.First, g.Count),

@@ -21,6 +21,7 @@ type frontend struct {
 	addr            netip.Addr
 	instance, index int                                // where its first range stands
 	host            bool                               // addr is what a frontend can be
+	forwarded       bool                               // some of its ports are
 	taken           [2]*[65536 / BlockSize / 64]uint64 // of TCP and UDP; nil if none are
 }
 

@@ -24,7 +24,8 @@ type Hooks struct {
 	// Event is told what RFC 8158 wants logged; see [Log]. Telling it allocates
 	// nothing, except for the parameters of deterministic mappings.
 	Event func(Event)
-	// ResetSent is called when an idle connection is reset at both ends.
+	// ResetSent is called when a connection is reset at both ends, because it was idle or by
+	// [NAT.ResetTo].
 	ResetSent func(at flow.Time, instance uint32, s flow.Info)
 	// Fault is told what [Stats].Faults counts, in words that are worth a report:
 	// it must not happen. The text names the session that was dropped, if any.

@@ -3,6 +3,7 @@ package snat_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,5 +53,18 @@ func TestResetTo(t *testing.T) {
 			b.Close()
 			assert.Zero(t, b.ResetTo(b.now, here))
 		})
+	}
+}
+
+// A connection that is reset at a time long before the latest is over like one that is reset in time.
+func TestResetToLongAgo(t *testing.T) {
+	const day, remote = 24 * time.Hour, "198.51.100.9:443"
+	for _, ago := range []time.Duration{0, 13 * day, 45 * day} {
+		b := newBed(t, oneVM(8))
+		b.at(46 * day)
+		b.dials(socket(vmA, 5000), remote)
+		assert.Equal(t, 1, b.ResetTo(b.now.Add(-ago), prefixes("198.51.100.0/24")))
+		b.at(46*day + time.Hour)
+		assert.Equal(t, "drop no_flow", b.locally(socket(vmA, 5000), remote, "A", 1001, 5001), "%v ago", ago)
 	}
 }

@@ -18,9 +18,9 @@ type Stats struct {
 	SessionsCreated uint64 // since New
 	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
-	// Expired counts the sessions that reached their idle timeout by the class
-	// they were in, and closed ones that gave way to the next connection on their sockets,
-	// which went elsewhere.
+	// Expired counts the sessions that reached their idle timeout, were ended by [NAT.ResetTo]
+	// or gave way, closed, to the next connection on their sockets, which went elsewhere, by
+	// the class they were in.
 	Expired [flow.NumClasses]uint64
 
 	// Cut counts the sessions that reconfigurations ended, by cause.
@@ -37,8 +37,8 @@ type Stats struct {
 	// Flows that leave with an address of their node or of their own take none.
 	ConnectionsSuccessful, ConnectionsFailed uint64
 
-	// Resets counts the RSTs made for idle connections, two or more for each, and in
-	// answer to stragglers; ResetsSuppressed those not made because too many waited.
+	// Resets counts the RSTs made for connections that were idle or ended by [NAT.ResetTo], two
+	// or more for each, and in answer to stragglers; ResetsSuppressed those not made because too many waited.
 	Resets, ResetsSuppressed uint64
 
 	// OutOfWindow counts TCP segments forwarded without effect on the session

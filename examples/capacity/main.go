@@ -1,7 +1,7 @@
 // Command capacity answers what operators of an AKS cluster ask about its SNAT ports before Azure
 // does: are there enough, from when on not, who holds them, what would another setting change, and
-// which is the cheapest one that refuses nothing. It sends a workload through a simulated cluster
-// in virtual time, as real packets, under each setting.
+// which is the cheapest one that refuses and cuts nothing. It sends a workload through a simulated
+// cluster in virtual time, as real packets, under each setting.
 //
 //	go run ./examples/capacity                                       # a story
 //	go run ./examples/capacity -scale nodepool1=80 -until 2h         # the same with more nodes
@@ -55,14 +55,15 @@
 //	keepalive=0s,1m           TCP keep-alive probes
 //
 // What cannot be, such as more ports than the IPs have, is told in the row. -recommend searches by
-// simulation, of whatever is in -until: a shorter run may recommend too little.
+// simulation, of whatever is in -until: a shorter run may recommend too little. It takes no idle
+// timeout that is longer than the run, and with -accept-cuts such that cut connections, too.
 //
 // # The report for programs
 //
 // -json prints one object; times are seconds since the beginning:
 //
 //	settings, cluster         the flags in force, and what the cluster is, .notModelled included
-//	skipped                   what of the trace is no conversation
+//	skipped                   what of the trace is left out
 //	complete                  false after Ctrl-C
 //	asItIs                    the result without changes: total and traffic[] (conversations,
 //	                          refused, refusedShare, firstRefusedSeconds, failed, cut, broken, ..),
@@ -71,7 +72,7 @@
 //	sweep[]                   setting, and error or result (as above, without the lists)
 //	recommendation            ips, portsPerNode, idleSeconds, command, the result, and as proof
 //	                          leastPorts and what 8 fewer come to (refusing); null if not asked for
-//	noSetting                 why no setting refuses nothing, if so
+//	noSetting                 why there is no recommendation, if none does
 //	findings[]                code and text of what the run shows
 //
 // -csv prints a line for each setting, with a header: first the one as it is, last the recommended one.

@@ -64,11 +64,11 @@
 //	icmp node/aks-apps-vmss000000 > 203.0.113.80 reply
 //
 // An end is an address or pod/NAME, node/NAME, public/NAME, service/NAME or lb/NAME (the address of the
-// load balancer; public is that of a node); a name without namespace is one of default, or the only one of any namespace. Behind the ends may stand syn,
-// ack, synack, fin or rst of tcp, reply and id NUMBER of icmp, ttl NUMBER, and length NUMBER
-// for bytes of payload. A sender without port has 40000, and a Service that has one port has that.
-// The verdict is forward for what goes on, with the addresses that the steps give it, bypass for what
-// goes on as it is and nothing remembers, or drop with a reason.
+// load balancer; public is that of a node); a name without namespace is one of default, or the only one
+// of any namespace. Behind the ends may stand syn, ack, synack, fin or rst of tcp, reply and id NUMBER
+// of icmp, ttl NUMBER, and length NUMBER for bytes of payload. A sender without port has 40000, and a
+// Service that has one port has that. The verdict is forward for what goes on, with the addresses that
+// the steps give it, bypass for what goes on as it is and nothing remembers, or drop with a reason.
 // With -json it is a list of objects with packet, bytes, steps (at, decision), action and reason.
 //
 // # The report for programs

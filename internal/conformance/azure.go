@@ -166,7 +166,7 @@ var azureOverlayRows = []AzureRow{
 	{"5_refusedWithOverlay", docOverlay, OutOfScope, "Availability sets, Application Gateway, DCsv2 nodes and virtual nodes do not go with it.", "No field of a configuration asks for them; package manifest refuses what az prints of them, and lists an Application Gateway as not modelled."},
 	{"5_poolSubnet", docOverlay, All, "A pool may have a subnet of its own.", ""},
 	{"5_expandPodCIDR", docOverlay, All, "A pod CIDR of IPv4 may grow into a larger one, under traffic.", ""},
-	{"5_windows", docOverlay, Partly, "Windows nodes have 64 ports for their pods, by destination, unless OutboundNAT is off, with a NAT gateway or routes of the user only.", "Without OutboundNAT packets leave with the node's address all the same."},
+	{"5_windows", docOverlay, Partly, "Windows nodes have 64 ports for their pods, by destination, unless OutboundNAT is off, with a NAT gateway or routes of the user only, and without node public IPs.", "Without OutboundNAT packets leave with the node's address all the same."},
 	{"5_podToPod", docOverlay, All, "Pod to pod: unchanged.", ""},
 	{"5_podToClusterIP", docOverlay, All, "Pod to ClusterIP or DNS: the destination is rewritten on the node, the pod is seen.", ""},
 	{"5_podToVNet", docOverlay, All, "Pod to VNet, peered or connected network: the node is seen.", ""},
@@ -213,7 +213,7 @@ var azureInsideRows = []AzureRow{
 }
 
 var azureCeilingRows = []AzureRow{
-	{"11_2_connections", docNetwork, Partly, "500,000 connections of a VM: an option.", "What pods send each other is not counted, nor what is translated one to one."},
+	{"11_2_connections", docNetwork, Partly, "500,000 connections of a VM: an option.", "What pods send each other is not counted, nor what is translated one to one, for nobody remembers these flows."},
 	{"11_2_conntrack", docNode, Partly, "The size of a node's conntrack, by its memory: an option.", "What pods send each other is not counted, nor what is translated one to one."},
 	{"11_2_ephemeralPorts", docNode, All, "A node's own sockets have 28,232 ports for a destination: an option.", ""},
 	{"11_2_firewall", docNATGateway, OutOfScope, "Ports of an Azure Firewall behind a route.", "It is a resource of its own; the user's next hop may be one."},
@@ -235,7 +235,7 @@ var azureLifeRows = []AzureRow{
 	{"11_4_gatewayV2", docNATGateway, All, "A gateway V2 has 1 to 16 addresses of each family.", ""},
 	{"11_4_apiServer", docNATGateway, All, "Traffic of the nodes to the API server takes the outbound type.", ""},
 	{"11_4_reconcile", docStandardLB, OutOfScope, "What is changed by hand vanishes when AKS reconciles.", "The load balancer of a cluster changes by the cluster's configuration only."},
-	{"11_4_serviceEndpoints", docOutbound, Partly, "Service endpoints: no SNAT; connections that are open break at the switch.", "They take the new way at once, and nobody resets them."},
+	{"11_4_serviceEndpoints", docOutbound, All, "Service endpoints: no SNAT; connections that are open close at the switch, on or off: both ends are reset.", ""},
 	{"11_4_privateEndpoint", docOutbound, All, "A private endpoint is an address of the VNet: no SNAT.", ""},
 	{"11_4_staticEgress", docEgress, Partly, "Static egress gateways: annotated pods leave through a gateway pool with a prefix.", "Gateways with private addresses are not modelled."},
 	{"11_4_severalLoadBalancers", docStandardLB, OutOfScope, "Several Standard load balancers.", "They are resources with a control loop of their own."},

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/likeness"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
@@ -47,6 +48,86 @@ func (w *world) step() {
 	default:
 		w.goOn()
 	}
+}
+
+// fork lets a copy of the cluster go on in its place. The original ends.
+func (w *world) fork() {
+	w.t.Helper()
+	copied, err := w.c.Fork(overlay.Ties{})
+	require.NoError(w.t, err)
+	w.t.Cleanup(copied.Close)
+	require.Empty(w.t, likeness.Compare(w.c, copied, forkShares))
+	seen := func(c *overlay.Cluster) (all []string) {
+		at, ok := c.NextDeadline()
+		for _, x := range []any{c.Stats(), c.Services(), slices.Collect(c.Pods()), c.Nodes(), c.StaticGateways(), c.Metrics(), at, ok} {
+			all = append(all, fmt.Sprintf("%+v", x))
+		}
+		for s := range c.Sessions() {
+			all = append(all, fmt.Sprintf("%+v", s))
+		}
+		return all
+	}
+	before := seen(w.c)
+	require.Equal(w.t, before, seen(copied))
+	w.c.Close()
+	require.Equal(w.t, before, seen(copied))
+	if w.c = copied; w.upgrade != nil {
+		w.upgrade = w.upgrade.Fork(copied)
+		w.counts["forks during upgrades"]++
+	}
+	w.counts["forks"]++
+}
+
+// forkShares is what a copy of a cluster shares with the original, because it never changes, or has of its
+// own, because it ties it to its surroundings. The tests of packages snat and lb compare the translators.
+var forkShares = map[string]string{
+	"Cluster.egress":        "see lb",
+	"Cluster.nodes":         "see snat",
+	"exit.nat":              "see snat",
+	"exit.tell":             "the cluster's own",
+	"Proxy.admit":           "the cluster's own",
+	"Table.shards":          "see flow",
+	"Shard.mem":             "see flow",
+	"Shard.keys":            "the proxy's own",
+	"Index.mem":             "see flow",
+	"directory.m":           "see flow",
+	"Rules.Config":          "asks the cluster's own",
+	"Rules.groups":          "immutable",
+	"Rules.byName":          "immutable",
+	"Rules.byAddr":          "immutable",
+	"Rules.pods4":           "immutable",
+	"Rules.pods6":           "immutable",
+	"Set.place":             "immutable",
+	"Set.pods":              "immutable",
+	"gateway.Gateway":       "immutable",
+	"port.service":          "immutable",
+	"port.sets":             "immutable",
+	"entry.service":         "immutable",
+	"entry.endpoints":       "immutable",
+	"entry.local":           "immutable",
+	"registry.nodes":        "immutable",
+	"registry.nodes4":       "immutable",
+	"registry.closed":       "immutable",
+	"tables.nodes":          "immutable",
+	"tables.nodes4":         "immutable",
+	"tables.closed":         "immutable",
+	"services.probes":       "immutable",
+	"serviceEntry.Service":  "immutable",
+	"serviceEntry.settings": "immutable",
+	"serviceEntry.addrs":    "immutable",
+	"state.given":           "immutable, but for hooks",
+	"state.config":          "immutable, but for hooks",
+	"state.egress":          "immutable, but for hooks",
+	"state.fleet":           "immutable",
+	"state.extra":           "immutable",
+	"state.byIndex":         "immutable",
+	"state.byName":          "immutable",
+	"state.byAddr":          "immutable",
+	"state.places":          "immutable",
+	"state.internal":        "immutable",
+	"state.public":          "immutable",
+	"state.services":        "immutable",
+	"state.local":           "immutable",
 }
 
 // check compares what is remembered, and what ports are used.
@@ -164,8 +245,10 @@ func TestLife(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))
 			w := newWorld(t, seed, cni.Plugin(seed%3), rng.IntN)
-			for range pkttest.Operations(3000, 5_000, 300_000) {
-				w.step()
+			for i := range pkttest.Operations(3000, 5_000, 300_000) {
+				if w.step(); i%250 == 249 {
+					w.fork()
+				}
 			}
 			w.end()
 			counts["endpoints kept"] += w.m.kept
@@ -179,6 +262,8 @@ func TestLife(t *testing.T) {
 	}
 	require.NotZero(t, counts["refused for want of a port"])
 	require.NotZero(t, counts["resets"])
+	require.NotZero(t, counts["forks"])
+	require.NotZero(t, counts["forks during upgrades"])
 	require.NotZero(t, counts["endpoints kept"])
 	require.NotZero(t, counts["echoes by stages [public]"])
 	require.NotZero(t, counts["datagrams in pieces"])

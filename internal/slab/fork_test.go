@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// record is large, so that few of them take many chunks.
+// forkRecord is large, so that few of them take many chunks.
 type forkRecord struct{ words [256]uint64 }
 
 // A copy of a slab hands out what the original does, record by record, and neither sees

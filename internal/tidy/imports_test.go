@@ -53,6 +53,7 @@ var floors = map[string]int{
 	"overlay/internal/kubeproxy":     2,
 	"overlay/internal/rejects":       2,
 	"overlay/internal/sums":          11,
+	"overlay/internal/tallies":       11,
 	"overlay/internal/admission":     11,
 	"overlay/internal/claims":        11,
 	"overlay/internal/conntrack":     11,

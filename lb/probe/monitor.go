@@ -150,10 +150,10 @@ func NewMonitor(c Config, prober Prober) (*Monitor, error) {
 }
 
 // Reconfigure makes c the configuration of attempts that lie after now; call Advance
-// before. The time of a monitor begins with it, if it has not begun. A backend that a probe of the same name watched already, by name and address,
-// keeps its state and counts. If the probe has another protocol, port or path now, its
-// results in a row are forgotten. Other backends are new. On error nothing has changed.
-// Cost: O(backends of all watches).
+// before. The time of a monitor begins with it, if it has not begun. A backend that a probe of the same
+// name watched already, by name and address, keeps its state and counts. If the probe has another
+// protocol, port or path now, its results in a row are forgotten. Other backends are new. On error
+// nothing has changed. Cost: O(backends of all watches).
 func (m *Monitor) Reconfigure(now flow.Time, c Config) error {
 	if err := m.configure(c); err != nil {
 		return err

@@ -137,8 +137,8 @@
 //	                                  (aks-overlay)
 //	windows                 partly    Windows nodes have 64 ports for their pods, by destination, unless
 //	                                  OutboundNAT is off, with a NAT gateway or routes of the user only,
-//	                                  and without node public IPs. (aks-overlay) Without OutboundNAT packets leave with the node's
-//	                                  address all the same.
+//	                                  and without node public IPs. (aks-overlay) Without OutboundNAT
+//	                                  packets leave with the node's address all the same.
 //	podToPod                all       Pod to pod: unchanged. (aks-overlay)
 //	podToClusterIP          all       Pod to ClusterIP or DNS: the destination is rewritten on the node,
 //	                                  the pod is seen. (aks-overlay)
@@ -254,7 +254,7 @@
 //	                                  load balancer of a cluster changes by the cluster's configuration
 //	                                  only.
 //	serviceEndpoints        all       Service endpoints: no SNAT; connections that are open close at the
-//	                                  switch, on or off. (lb-outbound) Both ends are reset.
+//	                                  switch, on or off: both ends are reset. (lb-outbound)
 //	privateEndpoint         all       A private endpoint is an address of the VNet: no SNAT. (lb-outbound)
 //	staticEgress            partly    Static egress gateways: annotated pods leave through a gateway pool
 //	                                  with a prefix. (aks-egress) Gateways with private addresses are not

@@ -132,9 +132,10 @@ func (u *Upgrade) NextDeadline() (flow.Time, bool) {
 // start again under their names, on the nodes of the cluster that run fewest; those
 // for which there is no room wait ([Upgrade.Waiting]) until there is. Their flows end as those
 // of pods do that end; endpoints of Services and host ports are for the caller to give
-// anew ([overlay.Cluster.SetEndpoints]). A node that is made anew keeps its name, addresses and ports. Where ports or addresses do not
-// suffice for the surge nodes, one is added, and if that is one too many, none but
-// MaxUnavailable; a drain always succeeds. If a step fails, the error says why, and the step is next again.
+// anew ([overlay.Cluster.SetEndpoints]). A node that is made anew keeps its name, addresses and ports.
+// Where ports or addresses do not suffice for the surge nodes, one is added, and if that is one too
+// many, none but MaxUnavailable; a drain always succeeds. If a step fails, the error says why, and the
+// step is next again.
 func (u *Upgrade) Advance(now flow.Time) (done []Step, err error) {
 	for {
 		at, ok := u.NextDeadline()

@@ -10,6 +10,9 @@ import (
 
 const (
 	batchLen = 128
+	perEvent = 2 // packets to a side, at most, that one event makes: an arrival, an answer, or what is due
+	roomLen  = batchLen - 1 + perEvent
+
 	// A buffer is an odd number of cache lines, so that headers do not meet in the same sets of a
 	// cache.
 	stride = 25 * 64
@@ -33,8 +36,8 @@ type sent struct {
 
 func newBatch() batch {
 	return batch{
-		room: make([]byte, batchLen*stride), packets: make([][]byte, 0, batchLen), of: make([]sent, 0, batchLen),
-		verdicts: make([]flow.Verdict, batchLen),
+		room: make([]byte, roomLen*stride), packets: make([][]byte, 0, roomLen), of: make([]sent, 0, roomLen),
+		verdicts: make([]flow.Verdict, roomLen),
 	}
 }
 
@@ -49,7 +52,7 @@ func (s *Simulation) tcp(i uint32, answer bool, flags uint8, seq, ack uint32, pa
 	c := &s.conversations[i]
 	e, b := s.ends(c, answer)
 	b.packets = append(b.packets, segments.TCP(b.buffer(), &e, segments.Segment{Seq: seq, Ack: ack, Flags: flags, Payload: payload}))
-	s.sent(b, i, answer, flags == wire.SYN)
+	b.of = append(b.of, sent{i, c.life, flags == wire.SYN})
 }
 
 // udp sends a datagram likewise.
@@ -57,7 +60,7 @@ func (s *Simulation) udp(i uint32, answer bool, payload int, opens bool) {
 	c := &s.conversations[i]
 	e, b := s.ends(c, answer)
 	b.packets = append(b.packets, segments.UDP(b.buffer(), &e, payload))
-	s.sent(b, i, answer, opens)
+	b.of = append(b.of, sent{i, c.life, opens})
 }
 
 // ends returns the sockets of a packet of a conversation, and where it waits.
@@ -77,18 +80,9 @@ func family(v6 bool) int {
 	return 0
 }
 
-// sent notes whose the last packet is, and sends all if there is no room for more.
-func (s *Simulation) sent(b *batch, i uint32, answer, opens bool) {
-	b.of = append(b.of, sent{i, s.conversations[i].life, opens})
-	if len(b.of) < batchLen {
-		return
-	}
-	if answer {
-		s.receive()
-	} else {
-		s.send()
-	}
-}
+// full reports whether a batch is to be sent before the next event. It is never sent within one, so
+// that what becomes of packets is followed only when whoever has made them is done.
+func (b *batch) full() bool { return len(b.of) >= batchLen }
 
 // tell shows packets to the caller.
 func (s *Simulation) tell(b *batch, side flow.Side, before bool) {
@@ -148,7 +142,7 @@ func source(pkt []byte, v6 bool) (words [2]uint64, port uint16) {
 	return words, wire.UDP(h.Payload()).SrcPort()
 }
 
-// receive brings answers to hosts, whose packets then wait to be sent.
+// receive brings answers to hosts, whose packets then wait to be sent, or are sent.
 func (s *Simulation) receive() {
 	b := &s.in
 	n := len(b.packets)
@@ -163,9 +157,8 @@ func (s *Simulation) receive() {
 		s.tell(b, flow.Inside, false)
 	}
 	s.carried[flow.Outside][0] += uint64(n)
-	b.packets = b.packets[:0]
 	for i := range n {
-		of, v := b.of[i], &b.verdicts[i]
+		of, v := &b.of[i], &b.verdicts[i]
 		if v.Action == flow.Drop {
 			s.carried[flow.Outside][1]++
 		}
@@ -175,9 +168,12 @@ func (s *Simulation) receive() {
 			s.broken(of.conversation)
 		default:
 			s.received(of.conversation)
+			if s.out.full() {
+				s.send()
+			}
 		}
 	}
-	b.of = b.of[:0]
+	b.packets, b.of = b.packets[:0], b.of[:0]
 }
 
 // emitted takes what the world sends by itself: resets of idle connections end conversations.

@@ -43,22 +43,24 @@
 //	trace             files and captures, as conversations to be had again
 //	World             its own; others may use it meanwhile, but then results depend on them
 //
-// Nothing here keeps a lock, starts a goroutine or allocates for a packet; conversations lie in a
-// slice without pointers, and are used again. Chance is that of [Workload].Seed, for each Traffic
-// its own, so that one more Traffic does not change the arrivals of the others.
+// Nothing here starts a goroutine or allocates for a packet, and the one lock is that of the
+// progress of a sweep; conversations lie in a slice without pointers, and are used again. Chance is
+// that of [Workload].Seed, for each Traffic its own, so that one more Traffic does not change the
+// arrivals of the others.
 //
 // # Questions
 //
 // A [Simulation] can be forked with its world, to go on under another configuration. A [Sweep]
 // simulates one workload under many settings, a [Grid] of axes such as [OutboundPorts], and
-// [Recommend] searches for the cheapest one that refuses nothing and proves it. [Sustained] and
-// [Exhaustion] are what can be said without a simulation.
+// [Recommend] searches for the cheapest one that refuses nothing, and cuts nothing if so wished,
+// and proves it. [Sustained] and [Exhaustion] are what can be said without a simulation.
 //
 // # Limits
 //
 // Our choices, November 2026: a host uses its 28,232 ephemeral ports (32768 to 60999, the default
 // of Linux) in turn, each beginning elsewhere, one for each conversation of a protocol, whatever
 // the destination, and none rests in TIME-WAIT. Destinations lie outside of the cluster and answer
-// by [flow.Translator].Inbound. Hosts do not come or go. This package refuses to know outbound
-// types, ports and tables: it knows worlds by their doors and statistics.
+// by [flow.Translator].Inbound. Hosts do not come or go. A Simulation
+// refuses to know outbound types, ports and tables: it knows worlds by their doors and statistics.
+// Axes and Recommend know the configuration of a cluster.
 package whatif

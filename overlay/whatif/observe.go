@@ -31,6 +31,14 @@ func (r *refusals) add(at time.Duration, why flow.Reason) {
 // refuses reports whether anything has been refused.
 func (s *Simulation) refuses() bool { return s.refusals.packets != [flow.NumReasons]uint64{} }
 
+// cuts returns how many conversations have been cut or broken.
+func (s *Simulation) cuts() (n uint64) {
+	for i := range s.streams {
+		n += s.streams[i].counts.Cut + s.streams[i].counts.Broken
+	}
+	return n
+}
+
 // observation is what samples have shown.
 type observation struct {
 	nodes, frontends []series

@@ -23,8 +23,13 @@ type Wish struct {
 	// Headroom is the share of a node's ports that stays free at the peak, 0..0.9.
 	Headroom float64
 
+	// NoCuts rules out idle timeouts with which conversations are cut or broken, because they rest for
+	// longer.
+	NoCuts bool
+
 	// IdleTimeouts are those to choose from, 4 to 120 whole minutes; none means 4, 5, 10, 15, 20,
-	// 30, 45, 60, 90 and 120 minutes.
+	// 30, 45, 60, 90 and 120 minutes, without those longer than the plan, which cannot show what they
+	// hold. 4 minutes are there always.
 	IdleTimeouts []time.Duration
 
 	// MaxIPs is how many outbound IPs there may be, 1..100; 0 means 100, which is the most that AKS
@@ -41,7 +46,7 @@ type Recommendation struct {
 	IdleTimeout time.Duration // LoadBalancerProfile.IdleTimeout
 
 	Cluster overlay.ClusterConfig // the plan's with these three
-	Result  *Result               // what it comes to: no refusals
+	Result  *Result               // what it comes to: no refusals, nor cuts with NoCuts
 
 	// Least is how many ports refuse nothing, without headroom. Refusing is what comes to with 8
 	// fewer, until soon after the first refusal; nil where Least is 8, the fewest that there can be.
@@ -55,18 +60,22 @@ type Recommendation struct {
 // how many it needs. One with each of the shortest and the longest idle timeout tell whether that
 // matters, and if so a few more find which it is. The answer is then simulated as it is, and with a
 // step less. The error is about the plan, or that of ctx, or wraps
-// [ErrNoSetting]: flows are refused for other reasons than ports, or the most IPs have too few.
+// [ErrNoSetting]: flows are refused for other reasons than ports, the most IPs have too few, or all
+// idle timeouts cut.
 //
-// Cost: at most four simulations, of which two may run together, and if idle timeouts matter three more.
+// Cost: at most four simulations, of which two may run together, if idle timeouts matter three more,
+// and four more if with NoCuts the shortest cuts.
 func Recommend(ctx context.Context, p Plan, w Wish) (*Recommendation, error) {
 	if err := w.validate(p); err != nil {
 		return nil, err
 	}
-	s := search{plan: p, ctx: ctx, headroom: w.Headroom, maxIPs: w.MaxIPs, timeouts: slices.Clone(w.IdleTimeouts)}
+	s := search{plan: p, ctx: ctx, headroom: w.Headroom, noCuts: w.NoCuts, maxIPs: w.MaxIPs, timeouts: slices.Clone(w.IdleTimeouts)}
 	def(&s.maxIPs, 100)
 	if len(s.timeouts) == 0 {
 		for _, m := range []time.Duration{4, 5, 10, 15, 20, 30, 45, 60, 90, 120} {
-			s.timeouts = append(s.timeouts, m*time.Minute)
+			if len(s.timeouts) == 0 || m*time.Minute <= p.Until {
+				s.timeouts = append(s.timeouts, m*time.Minute)
+			}
 		}
 	}
 	slices.Sort(s.timeouts)
@@ -94,6 +103,7 @@ type search struct {
 	plan     Plan
 	ctx      context.Context
 	headroom float64
+	noCuts   bool
 	maxIPs   int
 	timeouts []time.Duration // ascending
 	most     int             // ports that a node can have
@@ -109,27 +119,39 @@ func change(c *overlay.ClusterConfig, ips, ports int, idle time.Duration) {
 	}
 }
 
-// simulate runs the plan with values; early ends it with the first refusal.
+// simulate runs the plan with values; early ends it with the first refusal, or cut if there may be
+// none.
 func (s *search) simulate(ips, ports int, idle time.Duration, early bool) (*Result, error) {
 	return s.plan.simulate(s.ctx, func(c *overlay.ClusterConfig, _ *Workload) { change(c, ips, ports, idle) }, func(_ time.Duration, sim *Simulation) bool {
-		return !early || !sim.refuses()
+		return !early || !sim.refuses() && !(s.noCuts && sim.cuts() > 0)
 	})
 }
 
-// need returns how many ports a node needs with an idle timeout, in whole blocks.
-func (s *search) need(idle time.Duration) (ports int, err error) {
+// demand is how many ports a node needs with an idle timeout, in whole blocks, or that it cuts
+// conversations and may not.
+type demand struct {
+	ports int
+	cuts  bool
+}
+
+// need finds what an idle timeout needs.
+func (s *search) need(idle time.Duration) (demand, error) {
 	r, err := s.simulate(s.maxIPs, s.most, idle, true)
 	if err != nil {
-		return 0, err
+		return demand{}, err
 	}
 	if r.Total.Refused > 0 {
-		return 0, fmt.Errorf("%w: with %d ports for each node on %d outbound IPs and an idle timeout of %v there are some after %v (%v)",
-			ErrNoSetting, s.most, s.maxIPs, idle, r.Total.FirstRefused, r.Refusals[0].Reason)
+		return demand{}, fmt.Errorf("%w: with %d ports for each node on %d outbound IPs and an idle timeout of %s flows are refused after %v (%v)",
+			ErrNoSetting, s.most, s.maxIPs, short(idle), r.Total.FirstRefused, r.Refusals[0].Reason)
 	}
+	if s.noCuts && r.Total.Cut+r.Total.Broken > 0 {
+		return demand{cuts: true}, nil
+	}
+	ports := 0
 	for _, n := range r.Nodes {
 		ports = max(ports, n.Peak)
 	}
-	return max(blocks(ports), snat.BlockSize), nil
+	return demand{ports: max(blocks(ports), snat.BlockSize)}, nil
 }
 
 // blocks rounds up to whole blocks.
@@ -166,29 +188,39 @@ func (s *search) mostPorts() {
 	s.most = low * snat.BlockSize
 }
 
-// least finds how many ports a node needs with the shortest idle timeout, and the longest timeout
-// that does with them.
+// least finds how many ports a node needs with the shortest idle timeout that may be, and the longest
+// timeout that does with them.
 func (s *search) least() (ports int, idle time.Duration, err error) {
 	low, high := 0, len(s.timeouts)-1 // low does
-	var long int
+	var least, long demand            // with the shortest timeout and the longest
 	var err2 error
-	tasks := []func(){func() { ports, err = s.need(s.timeouts[low]) }}
+	tasks := []func(){func() { least, err = s.need(s.timeouts[low]) }}
 	if low < high {
 		tasks = append(tasks, func() { long, err2 = s.need(s.timeouts[high]) })
 	}
 	s.plan.together(tasks)
+	if low == high {
+		long = least
+	}
 	switch {
 	case err != nil:
 		return 0, 0, err
 	case err2 != nil && !errors.Is(err2, ErrNoSetting):
 		return 0, 0, err2
-	case err2 == nil && long <= ports:
-		low = high
+	case long.cuts:
+		return 0, 0, fmt.Errorf("%w: with the longest idle timeout, %s, conversations are cut", ErrNoSetting, short(s.timeouts[high]))
+	case least.cuts:
+		if low, least, err = s.uncut(low+1, high, long, err2); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err2 == nil && long.ports <= least.ports {
+		low, least = high, long
 	}
 	for high--; low < high; {
 		mid := (low + high + 1) / 2
-		ips, _ := s.ips(ports)
-		r, err := s.simulate(ips, ports, s.timeouts[mid], true)
+		ips, _ := s.ips(least.ports)
+		r, err := s.simulate(ips, least.ports, s.timeouts[mid], true)
 		switch {
 		case err != nil:
 			return 0, 0, err
@@ -198,7 +230,25 @@ func (s *search) least() (ports int, idle time.Duration, err error) {
 			high = mid - 1
 		}
 	}
-	return ports, s.timeouts[low], nil
+	return least.ports, s.timeouts[low], nil
+}
+
+// uncut finds the first of timeouts with which no conversation is cut, and what it needs, or that it
+// refuses. Of the last one both are known.
+func (s *search) uncut(low, high int, long demand, err error) (int, demand, error) {
+	for low < high {
+		mid := (low + high) / 2
+		d, err2 := s.need(s.timeouts[mid])
+		switch {
+		case err2 != nil && !errors.Is(err2, ErrNoSetting):
+			return 0, demand{}, err2
+		case err2 == nil && d.cuts:
+			low = mid + 1
+		default:
+			high, long, err = mid, d, err2
+		}
+	}
+	return high, long, err
 }
 
 func (s *search) run() (*Recommendation, error) {

@@ -110,4 +110,11 @@ func TestReplayErrors(t *testing.T) {
 	}
 	_, err = whatif.New(whatif.Config{World: n, Hosts: hosts, Workload: whatif.Workload{Trace: []trace.Flow{{Dst: netip.MustParseAddrPort("[2001:db8::1]:53")}}}})
 	assert.ErrorContains(t, err, `Workload.Trace[0].Dst [2001:db8::1]:53: not the address of a single host: "vm" has no address of that family`)
+	both := whatif.Workload{
+		Traffic: []whatif.Traffic{{Name: "trace", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 1}}},
+		Trace:   []trace.Flow{{Dst: internet.Addr}},
+	}
+	assert.EqualError(t, both.Validate(), `Traffic[0].Name "trace": duplicate name: as that of Trace in results`)
+	both.Trace = nil
+	assert.NoError(t, both.Validate())
 }

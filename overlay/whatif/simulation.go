@@ -244,6 +244,12 @@ func (s *Simulation) carry() {
 		}
 		if c := &s.conversations[e.Owner]; c.ticket == e.Ticket {
 			s.due(e.Owner)
+			if s.in.full() {
+				s.receive()
+			}
+			if s.out.full() {
+				s.send()
+			}
 		}
 	}
 	s.receive()
@@ -252,6 +258,9 @@ func (s *Simulation) carry() {
 		a := &s.arrivals[0]
 		st := &s.streams[a.stream]
 		s.arrive(st)
+		if s.out.full() {
+			s.send()
+		}
 		if a.at = s.following(st, a.at); a.at == never {
 			s.arrivals.Pop()
 		} else {

@@ -168,5 +168,5 @@ func (s Setting) and(o Setting) Setting {
 	}}
 }
 
-// ErrNoSetting says that there is no setting without refusals.
-var ErrNoSetting = errors.New("no setting without refusals")
+// ErrNoSetting says that no setting is as it is wished for.
+var ErrNoSetting = errors.New("no setting that does")

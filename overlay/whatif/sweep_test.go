@@ -190,7 +190,7 @@ func TestRecommendIdle(t *testing.T) {
 	p := whatif.Plan{Cluster: small(), Workload: w, Until: time.Hour, Start: start(4)}
 	r, err := whatif.Recommend(context.Background(), p, whatif.Wish{})
 	require.NoError(t, err)
-	assert.Equal(t, 2*time.Hour, r.IdleTimeout)
+	assert.Equal(t, time.Hour, r.IdleTimeout, "the longest that the plan can show")
 	assert.Equal(t, 248, r.Ports) // 240 s at 1 a second of each node
 	w.Traffic[0].End = whatif.Abandoned
 	p.Workload = w
@@ -214,4 +214,56 @@ func TestRecommendIdle(t *testing.T) {
 	for _, want := range []string{"Plan.Cluster.OutboundType managedNATGateway: conflict", "Wish.Headroom 1: out of range", "Wish.MaxIPs 101", "Wish.IdleTimeouts[0] 1m0s"} {
 		assert.ErrorContains(t, err, want)
 	}
+}
+
+// With NoCuts the idle timeout is at least as long as connections rest, whatever that costs. Without it
+// a shorter one may cut them.
+func TestRecommendNoCuts(t *testing.T) {
+	for pause, want := range map[time.Duration]time.Duration{
+		3 * time.Minute:  4 * time.Minute,
+		8 * time.Minute:  10 * time.Minute,
+		44 * time.Minute: 45 * time.Minute,
+		61 * time.Minute: 0,
+	} {
+		for _, silent := range []bool{false, true} {
+			p := whatif.Plan{Cluster: small(), Until: 80 * time.Minute, Step: time.Second, SampleInterval: time.Hour, Start: start(4), Workload: whatif.Workload{Traffic: []whatif.Traffic{
+				{Name: "leaks", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 0.2, Even: true}, Class: whatif.Class{End: whatif.Abandoned}},
+				{Name: "rests", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 0.01, Even: true}, Class: whatif.Class{Requests: 2, Pause: pause}},
+			}}}
+			p.Cluster.LoadBalancerProfile.DisableTCPReset = silent
+			r, err := whatif.Recommend(context.Background(), p, whatif.Wish{MaxIPs: 1})
+			require.NoError(t, err)
+			assert.Equal(t, 4*time.Minute, r.IdleTimeout)
+			cuts := r.Result.Total.Cut
+			if silent {
+				cuts = r.Result.Total.Broken
+			}
+			assert.Equal(t, pause > 4*time.Minute, cuts > 0)
+
+			r, err = whatif.Recommend(context.Background(), p, whatif.Wish{NoCuts: true, MaxIPs: 1})
+			if want == 0 {
+				assert.ErrorIs(t, err, whatif.ErrNoSetting)
+				assert.ErrorContains(t, err, "with the longest idle timeout, 1h, conversations are cut")
+				continue
+			}
+			require.NoError(t, err)
+			assert.Equal(t, want, r.IdleTimeout, "%v", pause)
+			assert.Zero(t, r.Result.Total.Cut+r.Result.Total.Broken+r.Result.Total.Refused)
+			assert.NotZero(t, r.Refusing.Total.Refused)
+		}
+	}
+}
+
+// Where cut clients connect anew a longer timeout may need fewer ports; it is found in as few simulations.
+func TestRecommendFewerWithLonger(t *testing.T) {
+	starts := 0
+	begin := start(4)
+	p := whatif.Plan{Cluster: small(), Until: time.Hour, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
+		Name: "rests", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 0.5, Even: true},
+		Class: whatif.Class{Requests: 4, Pause: 5 * time.Minute, Retry: whatif.Retry{Attempts: 5}},
+	}}}, Start: func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) { starts++; return begin(c) }}
+	r, err := whatif.Recommend(context.Background(), p, whatif.Wish{IdleTimeouts: []time.Duration{4 * time.Minute, 30 * time.Minute}})
+	require.NoError(t, err)
+	assert.Equal(t, 30*time.Minute, r.IdleTimeout)
+	assert.Equal(t, 4, starts)
 }

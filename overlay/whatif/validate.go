@@ -38,6 +38,8 @@ func (w Workload) Validate() error {
 			l.Add(problems.Field(at, "Name"), problems.None, flow.ErrMissing, "")
 		} else if twice {
 			l.Add(problems.Field(at, "Name"), t.Name, flow.ErrDuplicateName, "as Traffic[%d]", j)
+		} else if t.Name == traceName && len(w.Trace) > 0 {
+			l.Add(problems.Field(at, "Name"), t.Name, flow.ErrDuplicateName, "as that of Trace in results")
 		} else {
 			names[t.Name] = i
 		}

@@ -425,6 +425,32 @@ func TestMemory(t *testing.T) {
 	assert.Less(t, due, 200)
 }
 
+// What is wrong with the packet that fills a batch ends its conversation once, as for any other: many that the
+// NAT has forgotten send a probe, or a RST, at the same time.
+func TestFullBatches(t *testing.T) {
+	const many = 1000
+	for name, class := range map[string]whatif.Class{
+		"probes": {Requests: 2, Pause: 10 * time.Minute, KeepAlive: 5 * time.Minute},
+		"resets": {Kind: whatif.Pool, PoolSize: many, PoolIdle: 5 * time.Minute, End: whatif.ClientResets},
+		"FINs":   {Kind: whatif.Pool, PoolSize: many, PoolIdle: 5 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, hosts := newNAT(t, 2048, snat.Policy{IdleTimeout: 4 * time.Minute})
+			s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, Step: time.Second, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
+				Name: "x", To: []whatif.Destination{internet}, Class: class,
+				Rate: whatif.Rate{Total: 1, Even: true, Bursts: []whatif.Burst{{Length: time.Second, Factor: many}, {At: time.Second, Length: time.Hour}}},
+			}}}})
+			s.Advance(time.Hour)
+			c := s.Result().Total
+			assert.InDelta(t, many, c.Conversations, 1)
+			assert.Zero(t, c.Refused)
+			assert.Equal(t, c.Conversations, c.Completed+c.Broken, "%+v", c)
+			open, due := whatif.Open(s)
+			assert.Equal(t, []int{0, 0}, []int{open, due}, "conversations that are open, and due")
+		})
+	}
+}
+
 // A step costs no allocation once there is room for what goes on at once.
 func TestNoAllocations(t *testing.T) {
 	n, hosts := newNAT(t, 1024, snat.Policy{Timeouts: flow.Timeouts{TCPTimeWait: time.Second, TCPClosing: time.Second}})

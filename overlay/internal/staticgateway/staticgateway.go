@@ -9,8 +9,9 @@
 //     a node that comes or goes moves only the users that it has or gets.
 //
 // A [Set] is safe for concurrent use. Packets find their exit without a lock, in a view that changes as users
-// do and is replaced when the exits are (users.go), and take those of that exit's translator only. It refuses to know pods, node pools and what goes
-// elsewhere: who uses a gateway, and which packets are for the Internet, is for the caller to say.
+// do and is replaced when the exits are (users.go), and take those of that exit's translator only. It
+// refuses to know pods, node pools and what goes elsewhere: who uses a gateway, and which packets are
+// for the Internet, is for the caller to say.
 //
 // Sources: "Configure static egress gateway in AKS", and the design document of kube-egress-gateway,
 // which AKS runs.
@@ -84,6 +85,14 @@ type exit struct {
 
 	tell  func(node string, by int)
 	flows atomic.Int64 // that have been told
+}
+
+// hooks are by which the exit's translator tells what begins and ends.
+func (e *exit) hooks() snat.Hooks {
+	return snat.Hooks{
+		SessionCreated: func(flow.Time, uint32, flow.Info) { e.count(1) },
+		SessionExpired: func(flow.Time, uint32, flow.Info) { e.count(-1) },
+	}
 }
 
 // count notes that the exit has so many flows more.
@@ -164,8 +173,7 @@ func newExit(node string, public netip.Addr, c Config) (*exit, error) {
 	t.Fragments.Mode = snat.FragmentsVirtual
 	e := &exit{node: node, public: public, tell: c.Count}
 	if c.Count != nil {
-		t.Hooks.SessionCreated = func(flow.Time, uint32, flow.Info) { e.count(1) }
-		t.Hooks.SessionExpired = func(flow.Time, uint32, flow.Info) { e.count(-1) }
+		t.Hooks = e.hooks()
 	}
 	var err error
 	e.nat, err = snat.New(t)

@@ -80,7 +80,11 @@ func (r *reader) azure(data []byte) {
 	}
 	slices.SortStableFunc(tuples, func(a, b tuple) int { return a.at.Compare(b.at) })
 	for _, t := range tuples {
-		at := r.since(t.at)
+		at, ok := r.since(t.at)
+		if !ok {
+			r.bad(t.line, "flowTuples", t.at.UTC().Format(time.RFC3339), problems.ErrOutOfRange, far)
+			return
+		}
 		if t.state == "B" {
 			delete(r.under, t.key) // one before it has had no end
 		}

@@ -102,7 +102,9 @@ func (r *reader) row(line int, value func(int) string) (f Flow, ok bool) {
 	if at, ok := span(value(start)); ok {
 		f.Start = at
 	} else if t, err := time.Parse(time.RFC3339Nano, value(start)); err == nil {
-		f.Start = r.since(t)
+		if f.Start, ok = r.since(t); !ok {
+			bad(start, problems.ErrOutOfRange, far)
+		}
 	} else {
 		bad(start, problems.ErrSyntax, "must be seconds, a duration such as 1m30s, or a time such as 2026-11-29T10:00:00Z")
 	}

@@ -123,6 +123,11 @@ func (r *reader) observed(line int, o *observed) {
 	case !flow.IsHost(k.dst.Addr()):
 		r.skip(toMany)
 	default:
-		r.packet(line, k, from.Namespace+"/"+from.Name, r.since(at), s, 0)
+		since, ok := r.since(at)
+		if !ok {
+			r.bad(line, "time", o.Time, problems.ErrOutOfRange, far)
+			return
+		}
+		r.packet(line, k, from.Namespace+"/"+from.Name, since, s, 0)
 	}
 }

@@ -27,7 +27,8 @@
 // whose events are single packets, it is what a pod sends that is not to a pod, and what comes
 // back; of packets what begins with an address of the inside. There a SYN begins a connection
 // anew, and FIN or RST end it; UDP is over when nothing is seen for an hour, which is our choice.
-// What is left out is counted in [Trace].Skipped.
+// What is left out is counted in [Trace].Skipped. The times of a file lie within 366 days of its first
+// one, which is our bound.
 //
 // All functions are pure and may be called concurrently.
 package trace
@@ -138,13 +139,17 @@ const toMany = "not to a single host"
 // skip counts a record that is left out.
 func (r *reader) skip(why string) { r.trace.Skipped[why]++ }
 
-// since returns a time as it is kept until finish.
-func (r *reader) since(t time.Time) time.Duration {
+// since returns a time as it is kept until finish; false if it is too far from the first one that was read.
+func (r *reader) since(t time.Time) (d time.Duration, ok bool) {
 	if r.first.IsZero() {
 		r.first = t
 	}
-	return t.Sub(r.first)
+	d = t.Sub(r.first)
+	return d, -maxTime <= d && d <= maxTime
 }
+
+// far is the rule about times that since refuses.
+const far = "must be within 366 days of the first one"
 
 // add adds a flow; false if there are too many.
 func (r *reader) add(line int, f Flow) bool {

@@ -204,6 +204,15 @@ func TestErrors(t *testing.T) {
 			`file:5: flowTuples "1,10.0.0.1,10.0.0.2,1,2,T,O,A,B,,-1,,": cannot be read: bytes must be whole numbers`,
 			`file:5: flowTuples "1,10.0.0.1,10.0.0.2,1,0,T,O,A,B,,,,": cannot be read: must have addresses and ports`,
 		},
+		"start,src,dst,port\n9999-01-01T00:00:00Z,a,203.0.113.9,443\n9998-06-01T00:00:00Z,a,203.0.113.9,443\n0001-01-01T00:00:00Z,a,203.0.113.9,443\n": {
+			`file:4: start "0001-01-01T00:00:00Z": out of range: must be within 366 days of the first one`,
+		},
+		"{\"records\": [{\"flowTuples\": [\"1542110402,10.0.0.1,203.0.113.9,5,443,T,O,A,B,,,,\",\n\"1,10.0.0.1,203.0.113.9,5,443,T,O,A,B,,,,\"]}]}": {
+			`file:1: flowTuples "2018-11-13T12:00:02Z": out of range: must be within 366 days of the first one`,
+		},
+		event("01", false, "", "", [2]int{1, 2}, "") + strings.Replace(event("01", false, "", "", [2]int{1, 2}, ""), "2026", "1926", 1): {
+			`file:2: time "1926-11-29T10:00:01Z": out of range: must be within 366 days of the first one`,
+		},
 		"{\"flow\":1}\n{\"time\":\"now\",\"IP\":{},\"l4\":{\"UDP\":{}}}\n" + strings.Replace(event("01", false, "", "", [2]int{1, 2}, ""), "10.244.0.2", "pod", 1) +
 			strings.Replace(event("01", false, "", "", [2]int{1, 2}, ""), "203.0.113.9", "", 1) + event("01", false, "", "", [2]int{1, 70000}, ""): {
 			`file:1: JSON "{\"flow\":1}": cannot be read`,

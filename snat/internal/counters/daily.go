@@ -21,6 +21,9 @@ const (
 // Stop ends it.
 func (d *Daily) Stop() { d.at.Store(int64(never)) }
 
+// Stopped reports whether it is never told.
+func (d *Daily) Stopped() bool { return flow.Time(d.at.Load()) == never }
+
 // Begin makes it due at the first look.
 func (d *Daily) Begin() { d.at.Store(int64(atFirstLook)) }
 

@@ -25,8 +25,10 @@ func TestDaily(t *testing.T) {
 		}
 	}
 	d.Stop()
+	assert.True(t, d.Stopped())
 	is(5*day, 0, false, 0, false)
 	d.Begin()
+	assert.False(t, d.Stopped())
 	is(7, 7, true, 0, false)
 	d.Told(7)
 	is(7, 0, false, 7+day, true)

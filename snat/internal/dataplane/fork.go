@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
@@ -17,32 +18,34 @@ import (
 // Fork makes to, which is zero, an independent copy of n at one moment, which is tied to its
 // owner by admit and hooks, as in [compiled.Config]. Packets that need no lock may count in n
 // only, or in both, if they pass meanwhile. It fails with [flow.ErrClosed] or [flow.ErrMemory];
-// then to is of no use. Cost: that of copying the memory, during which all locks are held.
-func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) error {
-	n.fragments.table.Lock()
-	defer n.fragments.table.Unlock()
-	n.changing.Lock()
-	defer n.changing.Unlock()
-	n.control.RLock()
-	defer n.control.RUnlock()
+// then to is of no use. also is called at that moment, and its error returned. Cost: that of copying
+// the memory, during which all locks are held.
+func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks, also func() error) error {
+	for _, l := range [...]sync.Locker{n.fragments.table, &n.changing, n.control.RLocker()} {
+		l.Lock()
+		defer l.Unlock()
+	}
 	for i := range n.shards {
 		n.shards[i].Lock()
 		defer n.shards[i].Unlock()
 	}
-	n.held.Lock()
-	defer n.held.Unlock()
-	n.permits.Lock()
-	defer n.permits.Unlock()
-	n.outbox.Lock()
-	defer n.outbox.Unlock()
+	// Those of shared ports, of peaks and of fragments' identifications and traffic come last, each
+	// where its room is copied: nobody takes any of these here under them.
+	for _, l := range [...]sync.Locker{n.held, &n.permits, &n.outbox} {
+		l.Lock()
+		defer l.Unlock()
+	}
 	if n.closed.Load() {
 		return flow.ErrClosed
 	}
-	if err := n.forkTo(to, admit, hooks); err != nil {
-		to.release()
-		return err
+	err := n.forkTo(to, admit, hooks)
+	if err == nil {
+		err = also()
 	}
-	return nil
+	if err != nil {
+		to.release()
+	}
+	return err
 }
 
 // release returns the memory of a copy that is not complete.
@@ -118,8 +121,11 @@ func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.T
 	for i := range to.config.Forwards {
 		to.config.Forwards[i].Targets = slices.Clone(n.config.Forwards[i].Targets)
 	}
-	if hooks.Parameters == nil {
+	switch {
+	case hooks.Parameters == nil:
 		to.records.Stop()
+	case n.records.Stopped() && n.config.Ports.Deterministic:
+		to.records.Begin()
 	}
 	to.instances = make([]*instance, len(n.instances))
 	all := make([]*ports.Instance, len(n.instances))

@@ -18,7 +18,7 @@ func (n *NAT) scheduleRecords(now flow.Time, l *layout) {
 		n.records.Stop()
 	case len(l.former) == 0:
 		n.records.Begin()
-	case changed:
+	case changed || n.records.Stopped():
 		n.logParameters(now)
 	}
 }

@@ -23,9 +23,9 @@ func (n *NAT) ResetTo(now flow.Time, is func(netip.Addr) bool) (ended int) {
 	for i := range n.shards {
 		sh := &n.shards[i]
 		sh.Walk(func(id flow.ID, s *flow.Session) {
-			sh.expireAll(now)
+			at := sh.approach(now)
 			if sh.Has(id) && ports.BegunInside(s) && is(ports.RemoteOf(id, s)) {
-				sh.expire(id, s, now, true)
+				sh.expire(id, s, at, true)
 				ended++
 			}
 		})

@@ -59,24 +59,12 @@ func (sh *shard) cutGone(now flow.Time, r *routes) {
 	})
 }
 
-// forwardedStep is how many sessions are looked at under one lock.
-const forwardedStep = 4096
-
-// eachForwarded calls do for the forwarded sessions of a shard, which may be ended by it, in
-// small pieces. The lock of the shard must not be held.
+// eachForwarded calls do for the forwarded sessions of a shard, which may be ended by it, as Walk
+// does.
 func (sh *shard) eachForwarded(do func(id flow.ID, s *flow.Session)) {
-	ids := make([]flow.ID, 0, forwardedStep)
-	for after := flow.ID(0); ; after = ids[len(ids)-1] {
-		sh.Lock()
-		ids = sh.IDs(ids[:0], after)
-		for _, id := range ids {
-			if s := sh.At(id); s.Kind() == flow.KindForwarded {
-				do(id, s)
-			}
+	sh.Walk(func(id flow.ID, s *flow.Session) {
+		if s.Kind() == flow.KindForwarded {
+			do(id, s)
 		}
-		sh.Unlock()
-		if len(ids) == 0 {
-			return
-		}
-	}
+	})
 }

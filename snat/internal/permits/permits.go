@@ -9,9 +9,10 @@
 //   - Passed on: begun inside, and carried by somebody else. That is remembered as long, and lets
 //     nothing through; but what comes from outside meanwhile begins nothing.
 //
-// It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table] is safe for concurrent
-// use. What is remembered of a flow is in a cache line of its own, where a packet finds it by a hash. Its locks, one for each of [stripes] stripes, are taken after that of any shard, and no
-// other is taken under them.
+// It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table]
+// is safe for concurrent use. What is remembered of a flow is in a cache line of its own, where a
+// packet finds it by a hash. Its locks, one for each of [stripes] stripes, are taken after that of any
+// shard; no packet takes another one under them.
 package permits
 
 import (

@@ -46,7 +46,7 @@ type awaiting struct {
 // here reports whether the sessions of a former instance have to be looked at in a shard.
 func (l *Layout) here(shard int, index uint32) bool {
 	old := l.former[index]
-	return (l.shared || old.Shard == shard) && !l.GoesOn(old)
+	return (l.shared || old.Shard == shard) && !l.goesOn(old)
 }
 
 // frontend returns the frontend with an address: that in force, which nobody changes, or one that
@@ -133,8 +133,8 @@ func (l *Layout) settleOwners() {
 // need be.
 func (l *Layout) FrontendIndex(a netip.Addr) uint32 { return l.frontend(a).Index }
 
-// Predecessor returns what an instance is until now, or nil if it is new.
-func (l *Layout) Predecessor(inst *Instance) *Instance {
+// predecessor returns what an instance is until now, or nil if it is new.
+func (l *Layout) predecessor(inst *Instance) *Instance {
 	if int(inst.Index) < len(l.former) {
 		if o := l.former[inst.Index]; o != nil && o.Name == inst.Name {
 			return o

@@ -212,7 +212,7 @@ func (sp *Space) Resume(l *Layout) {
 		sleepers := sh.sleepers
 		sh.sleepers, sh.WakeAt = nil, Never
 		for _, s := range sleepers {
-			if old := l.former[s.instance]; l.GoesOn(old) {
+			if old := l.former[s.instance]; l.goesOn(old) {
 				sh.sleepers.Push(s)
 				sh.WakeAt = min(sh.WakeAt, s.at.Add(hold))
 			}

@@ -63,8 +63,8 @@ func (l *Layout) Use(addr netip.Addr) {
 	l.used = slices.Index(l.Order, l.frontend(addr))
 }
 
-// GoesOn reports whether an instance that is in force goes on as it is.
-func (l *Layout) GoesOn(old *Instance) bool {
+// goesOn reports whether an instance that is in force goes on as it is.
+func (l *Layout) goesOn(old *Instance) bool {
 	return int(old.Index) < len(l.instances) && l.instances[old.Index] == old
 }
 
@@ -77,7 +77,7 @@ func (l *Layout) Settle(r *Rules, excluded *Exclusions) {
 		inst.makeUses()
 	}
 	for _, old := range l.former {
-		if old != nil && !l.GoesOn(old) {
+		if old != nil && !l.goesOn(old) {
 			l.affected = append(l.affected, old)
 		}
 	}
@@ -254,7 +254,7 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
 
 // install puts one instance into force.
 func (sp *Space) install(now flow.Time, l *Layout, inst *Instance) {
-	old := l.Predecessor(inst)
+	old := l.predecessor(inst)
 	if sp.picky {
 		inst.setRandom(&sp.rules, old)
 	}

@@ -54,7 +54,8 @@ func RemoteOf(id flow.ID, s *flow.Session) netip.Addr {
 	return netAddr(int(t.Family), t.Remote)
 }
 
-// BegunInside reports whether a session is of a TCP connection that the inside has begun, and is not over.
+// BegunInside reports whether a session is of a TCP connection that the inside has begun and that
+// has not been reset by us.
 func BegunInside(s *flow.Session) bool {
 	return s.Proto() == wire.ProtoTCP && s.Kind() != flow.KindForwarded && s.Track.Phase() != flow.TCPResetSent && s.Track.Initiator() == flow.Inside
 }

@@ -25,6 +25,7 @@ type document struct {
 		Scale           map[string]int `json:"scale"` // nodes by pool
 		Recommend       bool           `json:"recommend"`
 		HeadroomPercent int            `json:"headroomPercent"`
+		AcceptCuts      bool           `json:"acceptCuts"`
 		Seed            uint64         `json:"seed"`
 	} `json:"settings"`
 	Cluster struct {
@@ -32,16 +33,16 @@ type document struct {
 		Pods         int      `json:"pods"` // that may send
 		OutboundType string   `json:"outboundType"`
 		IPs          int      `json:"ips"`          // outbound, of all families
-		PortsPerNode int      `json:"portsPerNode"` // of the fullest node, TCP and UDP each; 0 where ports are shared
+		PortsPerNode int      `json:"portsPerNode"` // of TCP and UDP each; 0 where ports are shared
 		IdleSeconds  float64  `json:"idleSeconds"`
 		NotModelled  []string `json:"notModelled"` // what the files say and the cluster is without
 	} `json:"cluster"`
-	Skipped        []string                `json:"skipped"`  // what of the trace is no conversation
+	Skipped        []string                `json:"skipped"`  // what of the trace is left out
 	Complete       bool                    `json:"complete"` // false if the run was interrupted
 	AsItIs         resultDocument          `json:"asItIs"`
 	Sweep          []rowDocument           `json:"sweep"` // in the order of the combinations
 	Recommendation *recommendationDocument `json:"recommendation"`
-	NoSetting      string                  `json:"noSetting"` // why no setting refuses nothing, if that is so
+	NoSetting      string                  `json:"noSetting"` // why there is no recommendation, if none does
 	Findings       []finding               `json:"findings"`
 }
 
@@ -176,7 +177,7 @@ func (a *answer) writeJSON(w io.Writer) error {
 	o := &a.options
 	s := &d.Settings
 	s.Cluster, s.Workload, s.Trace = append([]string{}, o.clusters...), o.workload, o.trace
-	s.UntilSeconds, s.Sweep, s.Recommend, s.HeadroomPercent, s.Seed = o.until.Seconds(), o.sweep.text, o.recommend, o.headroom, o.seed
+	s.UntilSeconds, s.Sweep, s.Recommend, s.HeadroomPercent, s.AcceptCuts, s.Seed = o.until.Seconds(), o.sweep.text, o.recommend, o.headroom, o.cuts, o.seed
 	s.Scale = make(map[string]int)
 	for _, p := range o.scale {
 		s.Scale[p.name] = p.nodes

@@ -28,6 +28,7 @@ type options struct {
 	sweep     sweep
 	recommend bool
 	headroom  int // per cent
+	cuts      bool
 	scale     scale
 	seed      uint64
 	json, csv bool
@@ -56,8 +57,8 @@ const synopsis = `Usage: capacity [flags]
 Sends the traffic of a described workload, or of a trace, through a simulated AKS
 cluster in virtual time, and reports what is refused, when, who holds the SNAT
 ports, what other settings would change and which one is the cheapest that
-refuses nothing. Without flags it tells a story; go doc ./examples/capacity says
-more.
+refuses and cuts nothing. Without flags it tells a story; go doc
+./examples/capacity says more.
 
 `
 
@@ -79,8 +80,9 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.StringVar(&inside, "inside", "", "`CIDR`s of the hosts of a capture, separated by commas (default the private addresses)")
 	fs.DurationVar(&o.until, "until", defaultUntil, "how `long` the simulated traffic goes on, up to 744h")
 	fs.StringVar(&sweep, "sweep", "", "`settings` to try all combinations of, such as 'ips=1..8 ports=auto,1024,2048 idle=4m,10m,30m'; also "+others())
-	fs.BoolVar(&o.recommend, "recommend", false, "find the cheapest setting that refuses nothing: the fewest outbound IPs, then the fewest ports, then the longest idle timeout")
+	fs.BoolVar(&o.recommend, "recommend", false, "find the cheapest setting that refuses and cuts nothing: the fewest outbound IPs, then the fewest ports, then the longest idle timeout")
 	fs.IntVar(&o.headroom, "headroom", defaultHeadroom, "per `cent` of a node's ports that -recommend keeps free at the peak, 0 to 90")
+	fs.BoolVar(&o.cuts, "accept-cuts", false, "let -recommend take idle timeouts that cut connections, because they rest for longer")
 	fs.StringVar(&scale, "scale", "", "`pool=nodes` to begin with another number of nodes; several separated by commas")
 	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides all chance")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
@@ -143,8 +145,11 @@ func (o *options) validate() error {
 	if o.headroom < 0 || o.headroom > maxHeadroom {
 		bad("-headroom %d: must be 0 to %d", o.headroom, maxHeadroom)
 	}
-	if o.given["headroom"] && !o.recommend && !o.story() {
+	if o.given["headroom"] && !o.recommend {
 		bad("-headroom: needs -recommend")
+	}
+	if o.given["accept-cuts"] && !o.recommend {
+		bad("-accept-cuts: needs -recommend")
 	}
 	if o.given["inside"] && o.trace == "" {
 		bad("-inside: needs -trace")

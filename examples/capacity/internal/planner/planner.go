@@ -58,7 +58,7 @@ type answer struct {
 	options  options
 	config   overlay.ClusterConfig // as it is
 	workload whatif.Workload
-	skipped  []string // what of the trace is no conversation, a sentence each
+	skipped  []string // what of the trace is left out, a sentence each
 	omitted  []string // Site.NotModelled
 	nodes    int
 	hosts    int
@@ -226,7 +226,7 @@ func (a *answer) try(site *Site) error {
 }
 
 // simulate sends the workload through the cluster as it is and under all settings, and searches
-// for a recommendation. When ctx ends it keeps what is done by then; the error is
+// for a recommendation meanwhile. When ctx ends it keeps what is done by then; the error is
 // command.ErrInterrupted if that is nothing.
 func (a *answer) simulate(ctx context.Context, site *Site, bar *page.Bar) error {
 	plan := whatif.Plan{
@@ -237,27 +237,34 @@ func (a *answer) simulate(ctx context.Context, site *Site, bar *page.Bar) error 
 	if len(a.options.sweep.axes) > 0 {
 		settings = append(settings, whatif.Grid(a.options.sweep.axes...)...)
 	}
+	needed, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	var search sync.WaitGroup
+	var best error
+	if a.options.recommend {
+		search.Go(func() {
+			a.best, best = whatif.Recommend(needed, plan, whatif.Wish{Headroom: float64(a.options.headroom) / 100, NoCuts: !a.options.cuts})
+		})
+	}
 	rows, err := whatif.Sweep(ctx, plan, settings)
 	if err == nil {
 		err = rows[0].Err
 	}
 	if err != nil {
-		return command.Failed(ctx, err)
+		giveUp()
 	}
-	a.now, a.rows, a.interrupted = rows[0].Result, rows[1:], ctx.Err() != nil
-	if !a.options.recommend || a.interrupted {
-		return nil
-	}
-	a.best, err = whatif.Recommend(ctx, plan, whatif.Wish{Headroom: float64(a.options.headroom) / 100})
+	search.Wait()
+	a.interrupted = ctx.Err() != nil
 	switch {
-	case ctx.Err() != nil:
-		a.interrupted, err = true, nil
-	case errors.Is(err, whatif.ErrNoSetting):
-		a.none, err = err.Error(), nil
 	case err != nil:
-		err = fmt.Errorf("-recommend: %w", err)
+		return command.Failed(ctx, err)
+	case errors.Is(best, whatif.ErrNoSetting):
+		a.none = best.Error()
+	case best != nil && !a.interrupted:
+		return fmt.Errorf("-recommend: %w", best)
 	}
-	return err
+	a.now, a.rows = rows[0].Result, rows[1:]
+	return nil
 }
 
 // together runs tasks on all cores.

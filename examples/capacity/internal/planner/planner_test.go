@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -118,6 +121,41 @@ func TestReportsForPrograms(t *testing.T) {
 	assert.Equal(t, "0", lines[6][2])
 }
 
+// Cuts are recommended to those only who accept them, and then told.
+func TestAcceptCuts(t *testing.T) {
+	t.Setenv("COLUMNS", "200")
+	args := []string{"-until", "20m", "-recommend"}
+	d := decoded(t, args...)
+	require.NotNil(t, d.Recommendation)
+	assert.Equal(t, []any{600.0, uint64(0)}, []any{d.Recommendation.IdleSeconds, d.Recommendation.Result.Total.Cut})
+	args = append(args, "-accept-cuts")
+	d = decoded(t, args...)
+	require.NotNil(t, d.Recommendation)
+	assert.Equal(t, 240.0, d.Recommendation.IdleSeconds)
+	assert.NotZero(t, d.Recommendation.Result.Total.Cut)
+	status, stdout, stderr := capacity(t, args...)
+	require.Zero(t, status, stderr)
+	assert.Regexp(t, `Mind .* conversations cut or broken after an idle timeout, as it is 0`, stdout)
+}
+
+// What a NAT forgets without a RST is told as well as what it cuts.
+func TestBroken(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	site := builtIn()
+	site.Config.LoadBalancerProfile.IdleTimeout, site.Config.LoadBalancerProfile.DisableTCPReset = 4*time.Minute, true
+	c := Command{
+		Cluster:  func([]string) (*Site, error) { return site, nil },
+		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+	}
+	var out, complaints bytes.Buffer
+	status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "20m", "-sweep", "idle=4m,10m"}, &out, &complaints)
+	require.Zero(t, status, complaints.String())
+	assert.Regexp(t, `setting +refused +share +peak +cut +broken`, out.String())
+	assert.Regexp(t, `idle=4m +0 +0 % +\d+ % +0 +[1-9]`, out.String())
+	assert.Regexp(t, `idle=10m +0 +0 % +\d+ % +0 +0`, out.String())
+	assert.Contains(t, out.String(), "said nothing for 4m")
+}
+
 // What cannot be is told once, below the table.
 func TestImpossibleSettings(t *testing.T) {
 	t.Setenv("COLUMNS", "80")
@@ -143,7 +181,7 @@ func TestNoSetting(t *testing.T) {
 		var out, complaints bytes.Buffer
 		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend", format}, &out, &complaints)
 		require.Zero(t, status, complaints.String())
-		assert.Contains(t, out.String(), "no setting without refusals: with 64000 ports for each node on 100 outbound IPs")
+		assert.Contains(t, out.String(), "no setting that does: with 64000 ports for each node on 100 outbound IPs")
 	}
 }
 
@@ -159,6 +197,42 @@ func TestEphemeralPorts(t *testing.T) {
 	d := decoded(t, "-trace", trace, "-until", "1m")
 	assert.Equal(t, uint64(10), d.AsItIs.Total.NoPort)
 	assert.Equal(t, "ephemeral", d.Findings[len(d.Findings)-1].Code)
+}
+
+// What of a trace begins after the run is left out, and told.
+func TestLongTrace(t *testing.T) {
+	trace := filepath.Join(t.TempDir(), "flows.csv")
+	require.NoError(t, os.WriteFile(trace, []byte("start,src,dst,port\n0,10.0.0.1,203.0.113.9,443\n1m,10.0.0.1,203.0.113.9,443\n59.9,10.0.0.1,203.0.113.9,443\n2h,10.0.0.1,203.0.113.9,443\n"), 0o600))
+	d := decoded(t, "-trace", trace, "-until", "1m")
+	assert.Equal(t, uint64(2), d.AsItIs.Total.Conversations)
+	assert.Equal(t, []string{"2 conversations: after -until"}, d.Skipped)
+}
+
+// It is told that a recommendation changes the addresses that packets leave from.
+func TestAddressesGivenUp(t *testing.T) {
+	t.Setenv("COLUMNS", "300")
+	for text, change := range map[string]func(*overlay.LoadBalancerProfile){
+		"":                              func(*overlay.LoadBalancerProfile) {},
+		"2 outbound IPs fewer: packets": func(p *overlay.LoadBalancerProfile) { p.ManagedOutboundIPCount = 3 },
+		"packets leave from other addresses: managed": func(p *overlay.LoadBalancerProfile) {
+			p.ManagedOutboundIPCount, p.OutboundIPs = 0, []netip.Addr{netip.MustParseAddr("20.50.9.9")}
+		},
+	} {
+		site := builtIn()
+		change(&site.Config.LoadBalancerProfile)
+		c := Command{
+			Cluster:  func([]string) (*Site, error) { return site, nil },
+			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		}
+		var out, complaints bytes.Buffer
+		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend"}, &out, &complaints)
+		require.Zero(t, status, complaints.String())
+		if text == "" {
+			assert.NotContains(t, out.String(), "Mind")
+		} else {
+			assert.Regexp(t, `Mind +`+text, out.String())
+		}
+	}
 }
 
 // A trace is had again: of a log as of a capture, whose hosts are those of -inside.
@@ -196,13 +270,15 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-until", "x"}, []string{`invalid value "x" for flag -until: parse error`}},
 		{[]string{"-headroom", "91"}, []string{"-headroom 91: must be 0 to 90"}},
 		{[]string{"-trace", "a", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
+		{[]string{"-sweep", "ips=1", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
+		{[]string{"-sweep", "ips=1", "-accept-cuts"}, []string{"-accept-cuts: needs -recommend"}},
 		{[]string{"-inside", "10.0.0.0/8"}, []string{"-inside: needs -trace"}},
 		{[]string{"-trace", "a", "-inside", "10.0.0.0,x"}, []string{`-inside "10.0.0.0": is no CIDR such as 10.0.0.0/8`, `-inside "x": is no CIDR such as 10.0.0.0/8`}},
 		{[]string{"-cluster", "a"}, []string{"-cluster: needs -workload or -trace, which say what is sent"}},
 		{[]string{"-cluster", ""}, []string{`invalid value "" for flag -cluster: must not be empty`}},
 		{[]string{"-cluster", "-", "-workload", "-"}, []string{"-: the standard input can be one file only"}},
 		{[]string{"-json", "-csv"}, []string{"-csv: with -json there is one object"}},
-		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 5000`, `-scale "c=2": c is there twice`}},
+		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 1000`, `-scale "c=2": c is there twice`}},
 		{[]string{"-sweep", "ips=0 x=1", "-until", "0s"}, []string{"-until 0s: must be above 0 and at most 744h", `-sweep "ips=0": "0" must be a number or range, 1 to 100`, `-sweep "x=1": there is no setting "x"; there are ips, ports, idle, ` + others()}},
 		{[]string{"-sweeps", "ips=1"}, []string{"flag provided but not defined: -sweeps; did you mean -sweep?"}},
 		{[]string{"now"}, []string{`unexpected argument "now": all is said by flags, see -h`}},
@@ -225,33 +301,68 @@ func TestWrongFlags(t *testing.T) {
 // An interrupt prints what is done by then, and says so.
 func TestInterrupt(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	ctx, cancel := context.WithCancel(t.Context())
-	starts, site := 0, builtIn()
-	start := site.Start
-	site.Start = func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
-		if starts++; starts == 4 { // to try, as it is, and the first setting
-			cancel()
+	var starts, kept atomic.Int32
+	var asItIs atomic.Pointer[overlay.Cluster]
+	var ends func(overlay.ClusterConfig) bool // whether a simulation of such a cluster is interrupted
+	run := func(args ...string) (status int, d document, printed, complaint string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		starts.Store(0)
+		kept.Store(0)
+		site := builtIn()
+		start := site.Start
+		site.Start = func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+			if starts.Add(1); ends(c) {
+				cancel()
+			}
+			cluster, hosts, err := start(c)
+			if c.LoadBalancerProfile.AllocatedOutboundPorts == 0 {
+				asItIs.Store(cluster)
+				kept.Add(1)
+			}
+			return cluster, hosts, err
 		}
-		return start(c)
+		c := Command{
+			Cluster:  func([]string) (*Site, error) { return site, nil },
+			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		}
+		var out, complaints bytes.Buffer
+		status = c.Run(ctx, append([]string{"-cluster", "a", "-workload", "b", "-until", "2m", "-json"}, args...), &out, &complaints)
+		if out.Len() > 0 {
+			require.NoError(t, json.Unmarshal(out.Bytes(), &d))
+		}
+		return status, d, out.String(), complaints.String()
 	}
-	c := Command{
-		Cluster:  func([]string) (*Site, error) { return site, nil },
-		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
-	}
-	var out, complaints bytes.Buffer
-	args := []string{"-cluster", "a", "-workload", "b", "-until", "2m", "-sweep", "ports=64,128,256", "-recommend", "-json"}
-	status := c.Run(ctx, args, &out, &complaints)
-	assert.Equal(t, []any{command.Interrupted, "capacity: interrupted\n"}, []any{status, complaints.String()})
-	var d document
-	require.NoError(t, json.Unmarshal(out.Bytes(), &d))
+	interrupted := []any{command.Interrupted, "capacity: interrupted\n"}
+
+	ends = func(overlay.ClusterConfig) bool { return starts.Load() == 4 } // after that of the try, as it is, and the first setting
+	status, d, _, complaint := run("-sweep", "ports=64,128,256")
+	assert.Equal(t, interrupted, []any{status, complaint})
 	assert.False(t, d.Complete)
 	assert.NotNil(t, d.Sweep[0].Result)
 	assert.Equal(t, []string{"not done", "not done"}, []string{d.Sweep[1].Error, d.Sweep[2].Error})
-	assert.Nil(t, d.Recommendation)
 
-	out.Reset()
-	status = c.Run(ctx, args, &out, &complaints)
-	assert.Equal(t, []any{command.Interrupted, ""}, []any{status, out.String()}, "nothing is done yet")
+	ends = func(overlay.ClusterConfig) bool { return starts.Load() == 2 }
+	status, _, printed, complaint := run()
+	assert.Equal(t, interrupted, []any{status, complaint})
+	assert.Empty(t, printed, "nothing is done")
+
+	// The search for a recommendation begins with the most ports that there can be.
+	ends = func(c overlay.ClusterConfig) bool {
+		if c.LoadBalancerProfile.AllocatedOutboundPorts < 10_000 {
+			return false
+		}
+		// The simulation of the cluster as it is goes on meanwhile, and closes it in the end.
+		for kept.Load() < 2 || asItIs.Load().Outbound(0, nil).Reason != flow.ReasonClosed {
+			runtime.Gosched()
+		}
+		return true
+	}
+	status, d, _, complaint = run("-recommend")
+	assert.Equal(t, interrupted, []any{status, complaint})
+	assert.False(t, d.Complete)
+	assert.NotZero(t, d.AsItIs.Total.Conversations)
+	assert.Nil(t, d.Recommendation)
 }
 
 // A site without names of pools, without numbers of outbound IPs, and with shared ports is reported on, too.
@@ -298,7 +409,8 @@ func TestFindings(t *testing.T) {
 	codes := func(r whatif.Result, idle time.Duration) (all []string) {
 		a := answer{now: &r}
 		a.config.LoadBalancerProfile.IdleTimeout = idle
-		for _, f := range a.findings() {
+		for i, f := range a.findings() {
+			assert.Equal(t, i == 0 && strings.Contains("held abandoned udp", f.Code), strings.Contains(f.Text, " % of what held ports at the peak were "), f.Text)
 			assert.Equal(t, idle > minIdle && f.Code != "held" && f.Code != "cut" && f.Code != "headroom", strings.Contains(f.Text, "shorter idle timeout"), f.Text)
 			all = append(all, f.Code)
 		}

@@ -178,11 +178,11 @@ func (a *answer) writeSweep(p *page.Page) {
 	}
 	p.Section("Other settings", fmt.Sprintf("%d of %d refuse nothing", good, len(a.rows)))
 	var reasons []string // of what is not there
-	t := p.Table("lrrrrw")
-	t.Row("setting", "refused", "share", "peak", "cut", "first refused")
+	t := p.Table("lrrrrrw")
+	t.Row("setting", "refused", "share", "peak", "cut", "broken", "first refused")
 	for _, r := range a.rows[:min(len(a.rows), mostRows)] {
 		if r.Err != nil {
-			t.Row(r.Setting, "-", "-", "-", "-", "")
+			t.Row(r.Setting, "-", "-", "-", "-", "-", "")
 			if why := strings.ReplaceAll(reason(r.Err), "\n", "; "); !slices.Contains(reasons, why) {
 				reasons = append(reasons, why)
 			}
@@ -192,7 +192,7 @@ func (a *answer) writeSweep(p *page.Page) {
 		if c.Refused > 0 {
 			first = "after " + page.Short(c.FirstRefused)
 		}
-		t.Row(r.Setting, page.Count(c.Refused), page.Percent(c.RefusedShare()), page.Percent(peak(r.Result)), page.Count(c.Cut), first)
+		t.Row(r.Setting, page.Count(c.Refused), page.Percent(c.RefusedShare()), page.Percent(peak(r.Result)), page.Count(c.Cut), page.Count(c.Broken), first)
 	}
 	t.Print()
 	p.More(len(a.rows)-mostRows, "setting", "in -json and -csv")
@@ -215,21 +215,43 @@ func (a *answer) writeRecommendation(p *page.Page) {
 	case a.none != "":
 		p.Section("Recommendation", "")
 		p.Note("There is %s.", a.none)
+		if cuts(a.now) > 0 && !a.options.cuts {
+			p.Note("Connections are cut as it is, too; -accept-cuts permits that.")
+		}
 	case b != nil:
-		p.Section("Recommendation", "the fewest outbound IPs, then ports, then the longest idle timeout that refuse nothing")
+		p.Section("Recommendation", "the fewest outbound IPs, then ports, then the longest idle timeout that "+map[bool]string{true: "refuse nothing", false: "refuse and cut nothing"}[a.options.cuts])
 		t := p.Table("lw")
 		t.Row("Setting", fmt.Sprintf("%s, %s SNAT ports per node, idle timeout %s", page.Plural(b.IPs, "outbound IP"), page.Count(b.Ports), page.Short(b.IdleTimeout)))
 		t.Row("Proof", fmt.Sprintf("simulated: %s of %s refused, the fullest node at %s of its ports", page.Count(b.Result.Total.Refused), page.Plural(b.Result.Total.Conversations, "conversation"), page.Percent(peak(b.Result))))
 		if b.Refusing != nil {
 			t.Row("", fmt.Sprintf("%s are the least; with %s the first conversation is refused after %s", page.Plural(b.Least, "port"), page.Count(b.Least-8), page.Short(b.Refusing.Total.FirstRefused)))
 		}
-		if n := b.Result.Total.Cut; n > 0 {
-			t.Row("Mind", fmt.Sprintf("%s cut after an idle timeout, as it is %s", page.Plural(n, "conversation"), page.Count(a.now.Total.Cut)))
+		if lost := a.givenUp(); lost != "" {
+			t.Row("Mind", lost)
+		}
+		if n := cuts(b.Result); n > 0 {
+			t.Row("Mind", fmt.Sprintf("%s cut or broken after an idle timeout, as it is %s", page.Plural(n, "conversation"), page.Count(cuts(a.now))))
 		}
 		t.Print()
 		p.Note("")
 		p.Note("%s", a.azure())
 	}
+}
+
+// cuts returns how many conversations an idle timeout has ended.
+func cuts(r *whatif.Result) uint64 { return r.Total.Cut + r.Total.Broken }
+
+// givenUp says which addresses others know, such as for a list of those allowed, and the recommended
+// setting is without; "" if none.
+func (a *answer) givenUp() string {
+	p := &a.config.LoadBalancerProfile
+	switch managed := p.ManagedOutboundIPCount; {
+	case len(p.OutboundIPs)+len(p.OutboundIPPrefixes) > 0:
+		return "packets leave from other addresses: managed outbound IPs take the place of the cluster's own ones"
+	case a.best.IPs < managed:
+		return fmt.Sprintf("%s fewer: packets leave no more from those that go", page.Plural(managed-a.best.IPs, "outbound IP"))
+	}
+	return ""
 }
 
 // azure returns the command that sets what is recommended; the flags are those of az aks update
@@ -276,9 +298,15 @@ func (a *answer) findings() (all []finding) {
 	u, idle := a.now.Peak, idleTimeout(&a.config)
 	shorter := map[bool]string{true: ", or a shorter idle timeout,"}[idle > minIdle]
 	if flows := u.HeldFIN + u.HeldRST + u.Busy + u.Idle + u.UDP + u.UDPWaiting + u.Abandoned + u.HeldUDP; flows > 0 {
-		share := func(n int) string { return page.Percent(float64(n) / float64(flows)) }
+		share := func(n int) string {
+			text := page.Percent(float64(n) / float64(flows))
+			if len(all) == 0 {
+				text += " of what held ports at the peak"
+			}
+			return text
+		}
 		if u.HeldFIN*4 >= flows {
-			text := fmt.Sprintf("%s of what held ports at the peak were closed connections. They keep a port from their destination for 4 minutes, whatever the idle timeout: connections that are kept open and used again (reuse=on) need no new port.", share(u.HeldFIN))
+			text := fmt.Sprintf("%s were closed connections. They keep a port from their destination for 4 minutes, whatever the idle timeout: connections that are kept open and used again (reuse=on) need no new port.", share(u.HeldFIN))
 			if n := a.ports(); n > 0 && a.config.OutboundType == overlay.OutboundLoadBalancer {
 				text += fmt.Sprintf(" The %s ports of a node last for %.1f new connections a second to one destination.", page.Count(n), whatif.Sustained(n, 0, snat.AzureTimeouts(0).TCPTimeWait))
 			}
@@ -293,6 +321,9 @@ func (a *answer) findings() (all []finding) {
 	}
 	if n := a.now.Total.Cut; n > 0 {
 		add("cut", "%s said nothing for %s, got a RST, and had more to say; a TCP keepalive (keepalive=1m) prevents that.", page.Plural(n, "conversation"), page.Short(idle))
+	}
+	if n := a.now.Total.Broken; n > 0 {
+		add("broken", "%s said nothing for %s, and what they said then was dropped, for the NAT had forgotten them and had not told; a TCP keepalive (keepalive=1m) prevents that.", page.Plural(n, "conversation"), page.Short(idle))
 	}
 	if n := a.now.Total.NoPort; n > 0 {
 		add("ephemeral", "%s failed before any packet left: their pod had no ephemeral port.", page.Plural(n, "conversation"))

@@ -29,7 +29,7 @@ type sweep struct {
 // choice.
 const (
 	maxIPs      = 100
-	maxNodes    = 5000
+	maxNodes    = overlay.MaxNodesPerPool
 	minIdle     = 4 * time.Minute
 	maxIdle     = 120 * time.Minute
 	maxSettings = 1000
@@ -52,7 +52,7 @@ var axisKinds = []axisKind{
 	{"ports", false, "auto, or a multiple of 8 up to 64,000", values(ports, func(_ string, n []int) whatif.Axis { return whatif.OutboundPorts(n...) })},
 	{"idle", false, "whole minutes, 4m to 120m", values(idle, func(_ string, d []time.Duration) whatif.Axis { return whatif.IdleTimeouts(d...) })},
 	{outboundName, false, "an outbound type that needs nothing else: loadBalancer, managedNATGateway or managedNATGatewayV2", values(outbound, func(_ string, t []overlay.OutboundType) whatif.Axis { return whatif.OutboundTypes(t...) })},
-	{"nodes", true, "a number or range, 1 to 5000", numbers(1, maxNodes, whatif2(whatif.Nodes))},
+	{"nodes", true, "a number or range, 1 to 1000", numbers(1, maxNodes, whatif2(whatif.Nodes))},
 	{"surge", true, "a number or percentage, such as 1 or 33%", values(surge, whatif2(whatif.Surge))},
 	{"reset", false, "on or off", values(onOff, func(_ string, b []bool) whatif.Axis { return whatif.TCPReset(b...) })},
 	{"dns-cache", false, "a duration, 0s for none", values(duration, func(_ string, d []time.Duration) whatif.Axis { return whatif.DNSCache(d...) })},

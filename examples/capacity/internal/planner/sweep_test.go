@@ -63,7 +63,7 @@ func TestMistakesInSweeps(t *testing.T) {
 		"ips(a)=1":               `"ips(a)=1": there is no setting "ips(a)"; ` + names,
 		"nodes()=1":              `"nodes()=1": there is no setting "nodes()"; ` + names,
 		"nodes(a=1":              `"nodes(a=1": there is no setting "nodes(a"; ` + names,
-		"nodes=1..101":           `"nodes=1..101": "1..101" must be a number or range, 1 to 5000`,
+		"nodes=1..101":           `"nodes=1..101": "1..101" must be a number or range, 1 to 1000`,
 		"cpus=1 ips=0":           `"cpus=1": there is no setting "cpus"; ` + names + `; "ips=0": "0" must be a number or range, 1 to 100`,
 		"ports=0,12,64008":       `"ports=0,12,64008": "0" must be auto, or a multiple of 8 up to 64,000; "ports=0,12,64008": "12" must be auto, or a multiple of 8 up to 64,000; "ports=0,12,64008": "64008" must be auto, or a multiple of 8 up to 64,000`,
 		"idle=3m":                `"idle=3m": "3m" must be whole minutes, 4m to 120m`,

@@ -3,6 +3,7 @@
 package planner
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/whatif/trace"
 )
 
-// readTrace reads the file of -trace; without one there are no flows.
+// readTrace reads the file of -trace; without one there are no flows. What begins after -until is left
+// out.
 func (a *answer) readTrace() ([]trace.Flow, error) {
 	name := a.options.trace
 	if name == "" {
@@ -45,7 +47,11 @@ func (a *answer) readTrace() ([]trace.Flow, error) {
 	for _, why := range slices.Sorted(maps.Keys(t.Skipped)) {
 		a.skipped = append(a.skipped, fmt.Sprintf("%s: %s", page.Plural(t.Skipped[why], "record"), why))
 	}
-	return t.Flows, nil
+	n, _ := slices.BinarySearchFunc(t.Flows, a.options.until, func(f trace.Flow, until time.Duration) int { return cmp.Compare(f.Start, until) })
+	if late := len(t.Flows) - n; late > 0 {
+		a.skipped = append(a.skipped, fmt.Sprintf("%s: after -until", page.Plural(late, "conversation")))
+	}
+	return t.Flows[:n], nil
 }
 
 func (a *answer) understand(name string, data []byte) (*trace.Trace, error) {

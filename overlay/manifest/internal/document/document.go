@@ -24,6 +24,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -206,7 +207,8 @@ func Errors(err error) (all []*Error) {
 // marker is a line that begins a document of YAML, wherever it stands.
 var marker = regexp.MustCompile(`(?m)^---(?:[ \t\r].*)?$`)
 
-// parseYAML reads all documents of YAML. After one that cannot be parsed it goes on where the next one begins.
+// parseYAML reads all documents of YAML. After one that cannot be parsed it goes on where the next one begins, if it
+// is known in which line that was.
 func parseYAML(data []byte) (docs []*Node, err error) {
 	if len(data) > MaxYAMLBytes {
 		return nil, &Error{Text: fmt.Sprintf("has %d bytes of YAML, more than %d; JSON may have %d", len(data), MaxYAMLBytes, MaxBytes)}
@@ -218,7 +220,10 @@ func parseYAML(data []byte) (docs []*Node, err error) {
 		if docs = append(docs, more...); broken == nil {
 			break
 		}
-		if errs = append(errs, broken); len(errs) == maxErrors || t.full() {
+		if broken.Line == 0 && characters.MatchString(broken.Text) {
+			broken.Line = unreadable(data)
+		}
+		if errs = append(errs, broken); len(errs) == maxErrors || broken.Line == 0 || t.full() {
 			break
 		}
 		data = after(data, broken.Line)
@@ -233,7 +238,7 @@ const maxErrors = 20
 // are lines; nil if there is none.
 func after(data []byte, line int) []byte {
 	before, at := 0, 0
-	for before < max(line, 1) {
+	for before < line {
 		n := bytes.IndexByte(data[at:], '\n')
 		if n < 0 {
 			return nil
@@ -246,6 +251,25 @@ func after(data []byte, line int) []byte {
 	}
 	before += bytes.Count(data[at:at+m[0]], []byte{'\n'})
 	return append(bytes.Repeat([]byte{'\n'}, before), data[at+m[0]:]...)
+}
+
+// characters are errors of YAML about characters that it has not, which come without a line.
+var characters = regexp.MustCompile("control characters|UTF-8|Unicode")
+
+// unreadable returns the line of the first character that YAML has not (YAML 1.2 section 5.1); 0 if all are of it.
+func unreadable(data []byte) int {
+	for line := 1; len(data) > 0; {
+		c, n := utf8.DecodeRune(data)
+		switch {
+		case c == '\n':
+			line++
+		case c == '\t' || c == '\r' || c == '\u0085':
+		case c == utf8.RuneError && n == 1, c < ' ', 0x7f <= c && c < 0xa0, c == 0xfffe, c == 0xffff:
+			return line
+		}
+		data = data[n:]
+	}
+	return 0
 }
 
 // documents reads documents up to the first one that cannot be read.

@@ -84,7 +84,8 @@ func TestBroken(t *testing.T) {
 		"unknown alias":      {"a: *x\n", "is no YAML: unknown anchor 'x'", 0},
 		"tab in front":       {"a:\n\tb: 1\n", "is no YAML: ", 2},
 		"templates of Helm":  {"a: {{ .Values.a }}\n", "", 1},
-		"control characters": {"a: \x01\n", "is no YAML: control characters", 0},
+		"control characters": {"a: \x01\n", "is no YAML: control characters", 1},
+		"no UTF-8":           {"é: 1\nb: \xff\n", "is no YAML: invalid leading UTF-8 octet", 2},
 		"too large YAML":     {strings.Repeat("a: 1", document.MaxYAMLBytes/4) + "\n", "has 16777217 bytes of YAML, more than 16777216; JSON may have 67108864", 0},
 		"too large":          {strings.Repeat(" ", document.MaxBytes+1), "has 67108865 bytes, more than 67108864", 0},
 	} {
@@ -95,6 +96,43 @@ func TestBroken(t *testing.T) {
 			assert.Contains(t, broken.Text, tt.want)
 			assert.Equal(t, tt.line, broken.Line)
 			assert.Empty(t, docs)
+		})
+	}
+}
+
+// What stands before and behind what cannot be read comes once, however late and by whom that is noticed.
+func TestOthersComeOnce(t *testing.T) {
+	const many = 3000 // more than a decoder reads ahead
+	for name, tt := range map[string]struct {
+		broken string
+		line   int
+		behind bool
+	}{
+		"a list without end": {"a: [1\n", 2 * many, true},
+		"control characters": {"a: \x01\n", 2*many + 1, true},
+		"no UTF-8":           {"a: \xff\n", 2*many + 1, true},
+		"unknown alias":      {"a: *x\n", 0, false}, // nor is it known where to go on
+	} {
+		t.Run(name, func(t *testing.T) {
+			var text strings.Builder
+			for i := range many {
+				fmt.Fprintf(&text, "n: %06d000000\n---\n", i)
+			}
+			docs, err := document.Parse([]byte(text.String() + tt.broken + "---\nbehind: 1\n"))
+			errs := document.Errors(err)
+			require.Len(t, errs, 1)
+			assert.InDelta(t, tt.line, errs[0].Line, 1)
+			names, seen, behind := 0, make(map[string]bool), false
+			for _, d := range docs {
+				behind = behind || d.Field("behind") != nil
+				if n := d.Field("n"); n != nil {
+					names++
+					seen[n.Text] = true
+				}
+			}
+			assert.Len(t, seen, names, "each once")
+			assert.Greater(t, names, many/2)
+			assert.Equal(t, tt.behind, behind)
 		})
 	}
 }
