@@ -94,7 +94,10 @@ func (m *inboundModel) arrive(f inboundFlow, flags string, next *inboundSession,
 		delete(m.flows, f)
 		m.seen["moved"]++
 		return m.begin(f, flags, next, p, v)
-	case flags == "S" && (s.phase == modelTomb || s.phase.over() && !stays):
+	case flags == "S" && (s.phase == modelTomb || s.phase.over() && !m.takes(f, s)):
+		if s.phase.over() && stays {
+			m.seen["left"]++
+		}
 		return m.begin(f, flags, next, p, v) // which ends s if and only if it succeeds
 	case flags == "S" && s.phase.over() && m.securityReason(f) != flow.ReasonNone: // it stays closed
 		require.Equal(m.t, []any{flow.Drop, m.securityReason(f)}, []any{v.Action, v.Reason}, "%v %+v", m.now, f)
@@ -113,6 +116,11 @@ func (m *inboundModel) arrive(f inboundFlow, flags string, next *inboundSession,
 	}
 	m.heard(s, flags, next)
 	return true
+}
+
+// takes reports whether a new flow like f may reach the backend of a session of f, at its port.
+func (m *inboundModel) takes(f inboundFlow, s *inboundSession) bool {
+	return slices.Contains(m.eligible(f), s.backend) && s.inside == m.target(s.backend, f)
 }
 
 // forwarded checks a packet that a flow's client has got through.

@@ -646,7 +646,7 @@ func TestInboundModel(t *testing.T) {
 	}
 	t.Log(seen)
 	for _, what := range []string{
-		"Default", "SourceIP", "SourceIPProtocol", "all probed up", "reset", "closed", "opened again", "picked up", "moved", "loop",
+		"Default", "SourceIP", "SourceIPProtocol", "all probed up", "reset", "closed", "opened again", "picked up", "moved", "left", "loop",
 		"error in", "error out", "pieces", "pieces out", "NSG in", "NSG out", "NSG again", "no target", "refused change", "cut",
 	} {
 		if seen[what] == 0 && !t.Failed() {

@@ -63,13 +63,16 @@ func (m *model) entry(now flow.Time, p packet) (v flow.Verdict, ok bool) {
 		return flow.Verdict{}, false
 	}
 	if v.Reason = m.begins(instance, p); v.Reason != flow.ReasonNone {
-		if v.Action = flow.Drop; own {
-			v.Action, v.Reason = flow.Bypass, flow.ReasonNone
+		v.Action = flow.Drop
+		if own {
+			if v.Reason = m.admitsUnseen(now, flow.Outside, instance, p, p.dst.Addr()); v.Reason == flow.ReasonNone {
+				v.Action = flow.Bypass
+			}
 		}
 		return v, true
 	}
 	v.Action, v.New = flow.Forward, true
-	if _, v.Reason = m.remember(now, flow.Outside, instance, p); v.Reason != flow.ReasonNone {
+	if _, v.Reason = m.remember(now, flow.Outside, instance, p, nil); v.Reason != flow.ReasonNone {
 		v.Action, v.New = flow.Drop, false
 	}
 	return v, true
@@ -90,8 +93,9 @@ func (m *model) begins(instance int, p packet) flow.Reason {
 	return flow.ReasonNone
 }
 
-// remember begins a flow that is not translated, unless its sockets have another.
-func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) (*modelFlow, flow.Reason) {
+// remember begins a flow that is not translated, unless its sockets have another than gone, which
+// gives way.
+func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet, gone *modelFlow) (*modelFlow, flow.Reason) {
 	f := &modelFlow{instance: instance, proto: p.proto, inside: p.src, remote: p.dst, atNode: true, asIs: true}
 	if from == flow.Outside {
 		f.inside, f.remote = p.dst, p.src
@@ -100,16 +104,15 @@ func (m *model) remember(now flow.Time, from flow.Side, instance int, p packet) 
 	if i := slices.IndexFunc(m.flows, func(g *modelFlow) bool {
 		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over() && g.forward == 0
 	}); i >= 0 {
-		if !m.flows[i].tombstone() {
+		if !m.flows[i].tombstone() && m.flows[i] != gone {
 			return nil, flow.ReasonMappingConflict
 		}
+		gone = m.flows[i]
 	}
 	if reason := m.admits(from, f); reason != flow.ReasonNone {
 		return nil, reason
 	}
-	m.flows = slices.DeleteFunc(m.flows, func(g *modelFlow) bool {
-		return g.proto == f.proto && g.inside == f.inside && g.remote == f.remote && !g.over() && g.forward == 0
-	})
+	m.giveWay(now, gone)
 	if len(m.config.Instances[instance].Inside) > 0 && m.own(instance, f.inside.Addr()) == f.inside.Addr() {
 		if f.nodePort = m.nodePort(f); f.nodePort != f.inside.Port() {
 			return nil, flow.ReasonMappingConflict

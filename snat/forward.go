@@ -31,9 +31,10 @@ import (
 // but a SYN takes the place of a closed connection.
 //
 // Where the configuration changes, a flow is that of the forward which has its frontend's port from
-// then on, with that one's timers, on its target still, which need not be one any more. It ends if
-// no forward has the port, or if its target's socket answers for a forward by then which has
-// another policy, or another port of the frontend.
+// then on, with that one's timers, on its target still, which need not be one any more; a SYN after
+// its end goes to one that is, at its port of then. It ends if no forward has the port, or if its
+// target's socket answers for a forward by then which has another policy, or another port of the
+// frontend.
 //
 // UDP sessions of a forward have the timeout Timeouts.UDP, whether there was an answer or
 // not, and no [Policy].UDPPorts.

@@ -148,16 +148,18 @@ func (m *model) openForwarded(now flow.Time, p packet, fromInside bool) (*modelF
 
 // movesOn reports whether a packet from outside is none of a forwarded flow's own: a
 // datagram whose target is not up, which ends the flow, or a SYN to which a tombstone gives
-// way, or a closed connection whose target is not up, if the next one may begin.
+// way, or a closed connection whose target would not get the next one, if that may begin.
 func (m *model) movesOn(f *modelFlow, p packet) bool {
 	if f.forward == 0 {
 		return false
 	}
 	t := m.target(&m.config.Forwards[f.forward-1], f.instance, f.inside.Addr())
-	stays := t == nil || t.State == snat.TargetUp
 	if p.proto == protoTCP {
-		return (f.tombstone() || f.held() && !stays) && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN
+		takes := t != nil && t.State == snat.TargetUp && f.inside.Port() == cmp.Or(t.Port, f.outside.Port()) &&
+			m.route(p.src, p.proto).Action != snat.Blackhole
+		return f.tombstone() && p.isSYN() && !p.corrupt || m.reopens(flow.Outside, f, p) && !takes
 	}
+	stays := t == nil || t.State == snat.TargetUp
 	if !stays {
 		m.endTarget(f)
 	}
@@ -187,8 +189,8 @@ func (m *model) leaveForwarded(now flow.Time, instance int, p *packet) (v flow.V
 		return v, sent, false
 	}
 	f := m.flows[i]
-	if instance >= 0 && f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
-		m.flows = slices.Delete(m.flows, i, i+1)
+	if instance >= 0 && (f.tombstone() && p.isSYN() && !p.corrupt || m.reopens(flow.Inside, f, *p) && !m.lasts(f, false)) {
+		m.giveWay(now, f)
 		return v, sent, false
 	}
 	if reason := m.tracked(now, flow.Inside, f, *p); reason != flow.ReasonNone {
@@ -558,12 +560,15 @@ func (s *script) runForwards(t testing.TB) (m *model, ops int) {
 	for r.op = 0; !s.done(); r.op++ {
 		switch k := s.next(24); {
 		case k == 0:
+			r.refuse(s)
 			config.Forwards = m.config.Forwards
 			if next := s.mutateForwards(config); r.reconfigure(next) {
 				config = next
+				r.reopen(s)
 			}
 		case k == 1:
 			r.setTargets(s)
+			r.reopen(s)
 		case k < 10:
 			r.forwardStep(s)
 		default:

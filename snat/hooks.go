@@ -13,7 +13,8 @@ type Hooks struct {
 	// SessionCreated is called after a session has been created.
 	SessionCreated func(now flow.Time, instance uint32, s flow.Info)
 	// SessionExpired is called when a session has reached its idle timeout, gives
-	// way (Limits.HalfOpen) or is ended by [NAT.ResetTo]. Its class tells what it was.
+	// way (Limits.HalfOpen; or closed, to the next connection on its sockets, which goes
+	// elsewhere) or is ended by [NAT.ResetTo]. Its class tells what it was.
 	SessionExpired func(at flow.Time, instance uint32, s flow.Info)
 	// PortRefused is called when a flow is refused for want of a port.
 	PortRefused func(now flow.Time, instance uint32, proto uint8, reason flow.Reason)

@@ -24,6 +24,7 @@ type model struct {
 	graces   int         // that have ended with flows
 	permits  map[permitted]permit
 	ended    uint64                 // by resetTo
+	gaveWay  uint64                 // closed flows, to the next connection on their sockets
 	strays   uint64                 // datagrams from outside of flows that are passed on
 	entries  uint64                 // packets that went back as they had come, although their row passes on
 	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
@@ -402,7 +403,10 @@ func (m *model) tracked(now flow.Time, from flow.Side, f *modelFlow, p packet) f
 	if from == flow.Outside && !f.asIs && f.forward == 0 && f.held() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && m.behavior(protoTCP).Filtering == snat.PerConnectionFiltering {
 		return flow.ReasonFiltered
 	}
-	if answers := f.track.Phase() == flow.TCPSynAgain && from != f.track.Initiator(); f.held() && p.isSYN() && !answers {
+	if m.reopens(from, f, p) {
+		if from == flow.Outside && m.route(p.src, p.proto).Action == snat.Blackhole {
+			return flow.ReasonRoute
+		}
 		if reason := m.admitsAgain(from, f, p); reason != flow.ReasonNone {
 			return reason
 		}
@@ -469,13 +473,13 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		m.carried(flow.Inside, p.src.Addr(), p)
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Forward, To: flow.Outside, New: isNew, Instance: uint32(instance)}), p
 	}
-	var tombstone *modelFlow // which a new flow takes the place of
+	var tombstone *modelFlow // or a closed flow, which a new one takes the place of
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
 		return f.proto == p.proto && f.inside == p.src && f.remote == p.dst && !f.over() && f.forward == 0
 	})
 	if i >= 0 {
 		f := m.flows[i]
-		if afresh := f.tombstone() && p.flags&(flow.SYN|flow.ACK) == flow.SYN && !p.corrupt; afresh {
+		if f.tombstone() && p.isSYN() && !p.corrupt || m.reopens(flow.Inside, f, p) && !m.lasts(f, hairpin) {
 			tombstone = f
 		} else if reason := m.tracked(now, flow.Inside, f, p); reason != flow.ReasonNone {
 			return drop(reason)
@@ -497,7 +501,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		case m.elsewhere(instance, p, tombstone):
 			action = snat.NodeAddress // as what is behind the instance
 		default:
-			f, reason := m.remember(now, flow.Inside, instance, p)
+			f, reason := m.remember(now, flow.Inside, instance, p, tombstone)
 			if reason != flow.ReasonNone {
 				if reason == flow.ReasonMappingConflict {
 					m.answerRefused(now, instance, p)
@@ -516,6 +520,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		} else if reason := m.admitsUnseen(now, flow.Inside, instance, p, p.src.Addr()); reason != flow.ReasonNone {
 			return drop(reason)
 		}
+		m.giveWay(now, tombstone)
 		return m.count(flow.Inside, flow.Verdict{Action: flow.Bypass, Instance: uint32(instance)}), p
 	case snat.Blackhole:
 		if !direct {
@@ -555,7 +560,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	if reason := m.admits(flow.Inside, f); reason != flow.ReasonNone {
 		return drop(reason)
 	}
-	m.flows = slices.DeleteFunc(m.flows, func(f *modelFlow) bool { return f == tombstone })
+	m.giveWay(now, tombstone)
 	if reason := m.assign(f, own); reason == flow.ReasonHairpinLoop {
 		return drop(reason)
 	} else if reason != flow.ReasonNone {
@@ -753,8 +758,11 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	i := slices.IndexFunc(m.flows, func(f *modelFlow) bool {
 		return f.proto == p.proto && f.outside == p.dst && f.remote == p.src && !f.over()
 	})
-	if i >= 0 && m.movesOn(m.flows[i], p) {
-		i = -1
+	var gone *modelFlow
+	if i >= 0 {
+		if f := m.flows[i]; m.movesOn(f, p) || m.entersAnew(f, p) {
+			gone, i = f, -1
+		}
 	}
 	if i < 0 {
 		switch {
@@ -787,6 +795,9 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 			}
 		}
 		if v, ok := m.entry(now, p); ok {
+			if v.Action == flow.Bypass {
+				m.giveWay(now, gone)
+			}
 			return m.count(flow.Outside, v), p
 		}
 		if inside {
@@ -803,11 +814,7 @@ func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 		return drop(reason)
 	}
 	f := m.flows[i]
-	if f.asIs && f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
-		if v, ok := m.entry(now, p); ok && v.Action != flow.Bypass {
-			return m.count(flow.Outside, v), p
-		}
-	} else if f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
+	if f.tombstone() && !p.corrupt && p.flags&(flow.SYN|flow.ACK) == flow.SYN {
 		if g, reason := m.openInbound(now, p); reason == flow.ReasonNone {
 			return admitted(g)
 		} else if reason == flow.ReasonNSGInbound {

@@ -26,7 +26,9 @@ import (
 //     address still belongs to the instance, in the same realm, and is not
 //     translated 1:1 now, and, for a flow that was translated to its node on the
 //     way or in the end, the node's own and public addresses are the same. That
-//     its destination is routed differently now does not matter.
+//     its destination is routed differently now does not matter until it closes: a SYN on
+//     the sockets of a closed connection, though they keep their port, begins a new flow,
+//     and goes where those go now.
 //   - A flow on a port that its instance loses is cut: it ends without a RST
 //     (Azure: flows on reclaimed ports time out and must be made again). A port
 //     that another instance gets is free for that one at once. Only with

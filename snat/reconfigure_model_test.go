@@ -204,7 +204,9 @@ func (s *script) mutate(c snat.Config) snat.Config {
 			break
 		}
 		inst := &c.Instances[s.next(len(c.Instances))]
-		switch s.next(13) {
+		switch s.next(14) {
+		case 13:
+			s.reroute(&c)
 		case 12: // public addresses for some of the own ones, or none
 			inst.PublicAddrs = nil
 			for _, own := range inst.Addrs {
@@ -318,11 +320,15 @@ func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int
 			r.step(s)
 		} else if k == 1 {
 			r.burst(s)
-		} else if next := s.mutate(config); r.reconfigure(next) {
-			config = next
-			done++
 		} else {
-			refused++
+			r.refuse(s)
+			if next := s.mutate(config); r.reconfigure(next) {
+				config = next
+				done++
+				r.reopen(s)
+			} else {
+				refused++
+			}
 		}
 		if t.Failed() {
 			t.Fatalf("op %d at %v: %s", r.op, r.now, r.what)
@@ -425,9 +431,10 @@ func TestReconfigureAgainstModel(t *testing.T) {
 		seen["graces that ended with flows"] += uint64(m.graces)
 		seen["answers by public addresses"] += m.entries
 		seen["strays"] += m.strays
+		seen["closed ones that gave way"] += m.gaveWay
 	}
 	t.Log(seen)
-	for _, what := range []string{"reconfigurations", "refusals", "reclaimed", "removed", "readdressed", "graces that ended with flows", "answers by public addresses", "strays"} {
+	for _, what := range []string{"reconfigurations", "refusals", "reclaimed", "removed", "readdressed", "graces that ended with flows", "answers by public addresses", "strays", "closed ones that gave way"} {
 		if seen[what] == 0 {
 			t.Errorf("no script reached: %s", what)
 		}

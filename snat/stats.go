@@ -18,8 +18,9 @@ type Stats struct {
 	SessionsCreated uint64 // since New
 	SessionsActive  int    // tombstones of reset connections and held UDP ports not included
 	SessionsEnded   uint64 // for whatever cause
-	// Expired counts the sessions that reached their idle timeout, or were ended by
-	// [NAT.ResetTo], by the class they were in.
+	// Expired counts the sessions that reached their idle timeout, were ended by [NAT.ResetTo]
+	// or gave way, closed, to the next connection on their sockets, which went elsewhere, by
+	// the class they were in.
 	Expired [flow.NumClasses]uint64
 
 	// Cut counts the sessions that reconfigurations ended, by cause.

@@ -13,5 +13,6 @@
 // Sources and fronts are found in one or two array reads, the effect as package prefixes
 // finds a row. Nothing allocates or locks.
 //
-// It refuses to know sessions, packets and what an instance is besides a number.
+// It refuses to know sessions and packets, and of an instance all but its number, and its own and
+// public addresses for the kind of session that it begins (begin.go).
 package addresses

@@ -55,11 +55,14 @@ func (p *Plan) Source(t *ports.Tuple) uint32 {
 }
 
 // Front returns what a tuple's inside address is to the outside.
-func (p *Plan) Front(t *ports.Tuple) uint32 {
-	if t.Family == 0 {
-		return p.Outside4.Get(uint32(t.Inside[0]))
+func (p *Plan) Front(t *ports.Tuple) uint32 { return p.FrontAt(t.Family == 1, t.Inside) }
+
+// FrontAt returns what an address is to the outside.
+func (p *Plan) FrontAt(is6 bool, addr [2]uint64) uint32 {
+	if is6 {
+		return p.Outside6.Get(addr)
 	}
-	return p.Outside6.Get(t.Inside)
+	return p.Outside4.Get(uint32(addr[0]))
 }
 
 // Publisher returns the instance whose public address a front

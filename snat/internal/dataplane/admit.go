@@ -39,9 +39,13 @@ func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) f
 	return r.admits(flow.Inside, r.instances[index], &sent)
 }
 
-// admitsAgain is admits for a SYN that begins another connection on the sockets of a closed one.
+// admitsAgain is admits for a SYN that begins another connection on the sockets of a closed one,
+// and goes on in its session. From outside, a row may drop it.
 func (sh *shard) admitsAgain(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) flow.Reason {
 	t := ports.TupleOf(id, s)
+	if from == flow.Outside && m.routes.To(&t) == addresses.Blackhole {
+		return flow.ReasonRoute
+	}
 	if l.hairpin && from == flow.Outside && s.Kind() == flow.KindForwarded {
 		if reason := m.routes.admitsSender(&t, ports.OutsideOf(id, s), s.OutsidePort); reason != flow.ReasonNone {
 			return reason

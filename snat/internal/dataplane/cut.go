@@ -68,13 +68,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return counters.CutReaddressed, false // nothing else of it can have changed
 	}
 	t := ports.TupleOf(id, s)
-	in := l.routes.realm(next.Realm)
-	var inside, outside uint32
-	if t.Family == 0 {
-		inside, outside = in.Inside4.Get(uint32(t.Inside[0])), l.routes.Outside4.Get(s.Outside)
-	} else {
-		inside, outside = in.Inside6.Get(t.Inside), l.routes.Outside6.Get(s.Addrs6().Outside)
-	}
+	inside, outside := l.routes.realm(next.Realm).Source(&t), l.routes.FrontAt(id.Is6(), ports.OutsideOf(id, s))
 	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
 	if inside != l.routes.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
 		return counters.CutReaddressed, false

@@ -96,6 +96,7 @@ package dataplane
 //	who holds fragments?                 package fragments, from fragment in pass.go;
 //	                                     dropFragments in fragment.go counts
 //	who counts a drop?                   count and dropEarly in counts.go
+//	when does a closed one give way?     lasts in segment.go; giveWay in process.go
 //	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
 //	who makes a RST, an ICMP error?      package resets, from due.go (idle) and reset.go (answers);
 //	                                     package hop, from hop.go

@@ -107,11 +107,7 @@ func (l *layout) addForwards(n *NAT, c *compiled.Config) {
 
 // forwarding returns the number, plus one, of the forward that a session belongs to, or 0.
 func (r *routes) forwarding(id flow.ID, s *flow.Session) uint32 {
-	target := r.Outside4.Get(s.Outside)
-	if id.Is6() {
-		target = r.Outside6.Get(s.Addrs6().Outside)
-	}
-	return r.forwards.At(target-1, s.Proto(), s.OutsidePort)
+	return r.forwards.At(r.FrontAt(id.Is6(), ports.OutsideOf(id, s))-1, s.Proto(), s.OutsidePort)
 }
 
 // cutForwards cuts the forwarded sessions of a shard that cannot go on, and notes those
@@ -155,11 +151,7 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause c
 	if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
 		return 0, counters.CutForward, false
 	} else if !floating {
-		in := r.realm(next.Realm)
-		inside := in.Inside4.Get(uint32(t.Inside[0]))
-		if id.Is6() {
-			inside = in.Inside6.Get(t.Inside)
-		}
+		inside := r.realm(next.Realm).Source(&t)
 		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
 			return 0, counters.CutReaddressed, false
 		}

@@ -61,9 +61,5 @@ func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
 			return false
 		}
 	}
-	target := r.Outside4.Get(uint32(t.Remote[0]))
-	if t.Family == 1 {
-		target = r.Outside6.Get(t.Remote)
-	}
-	return target-1 < addresses.PublicFlag && r.To(t) == addresses.Translate
+	return r.FrontAt(t.Family == 1, t.Remote)-1 < addresses.PublicFlag && r.To(t) == addresses.Translate
 }

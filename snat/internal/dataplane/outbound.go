@@ -41,6 +41,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 	case addresses.PassThrough:
 		if v.Reason = sh.nat.admitsBy(r, row, now, inst, p, t.Inside); v.Reason == flow.ReasonNone {
 			v.Action = flow.Bypass
+			sh.giveWay(now, tombstone)
 		}
 		return
 	case addresses.Blackhole:
@@ -69,8 +70,8 @@ func (sh *shard) begin(r *routes, now flow.Time, inst *instance, p *wire.Packet,
 	if v.Reason = r.admits(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return
 	}
-	if tombstone != 0 { // its port may be the one that is wanted
-		sh.remove(tombstone, sh.At(tombstone))
+	if tombstone != 0 { // no call is needed to tell
+		sh.giveWay(now, tombstone) // its port may be the one that is wanted
 	}
 	sh.expireAll(now)
 	id, reason := sh.open(now, inst, t, seg, action)
@@ -101,15 +102,7 @@ func (sh *shard) open(now flow.Time, inst *instance, t *ports.Tuple, seg *flow.S
 	if action == addresses.NodeAddress && inst.Realm != 0 {
 		return 0, sh.refuse(now, inst, t, flow.ReasonNoOutbound) // whose own address nobody finds from outside
 	}
-	kind := flow.KindTranslated
-	switch {
-	case action == addresses.NodeAddress:
-		kind = flow.KindNode // the port at the node is the outside port
-	case inst.Public[t.Family] != [2]uint64{}:
-		kind = flow.KindPublic // likewise
-	case wire.IsICMP(t.Proto):
-		kind = flow.KindQuery
-	}
+	kind := action.Kind(t, &inst.Instance)
 	var (
 		outside        [2]uint64
 		port, nodePort uint16

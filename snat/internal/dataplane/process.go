@@ -55,6 +55,15 @@ func (sh *shard) processOutbound(m *moment, l *lane, v *flow.Verdict) {
 	v.Action, v.Reason, v.To, v.New, v.Instance = flow.Forward, flow.ReasonNone, flow.Outside, false, l.inst
 }
 
+// giveWay ends a session, if id is not 0, that a packet takes the place of, after what was due: a
+// tombstone, or a closed connection, whose port is free at once.
+func (sh *shard) giveWay(now flow.Time, id flow.ID) {
+	if id != 0 {
+		sh.expireAll(now)
+		sh.expire(id, sh.At(id), now, false)
+	}
+}
+
 // stopOutbound is the end of an outbound segment that its session does not forward:
 // dropped, or the first one of a new session.
 func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, why tracked, v *flow.Verdict) {
@@ -63,7 +72,7 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 	case faulty:
 	case replace:
 		if s.Kind() == flow.KindForwarded { // it would take the new connection's segments for its own
-			sh.remove(id, s)
+			sh.giveWay(m.now, id)
 			id = 0
 		}
 		sh.firstOutbound(m, l, id, v)
@@ -164,8 +173,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 }
 
 // stays reports whether the target of the forwarded session that an inbound packet belongs
-// to takes new flows still. Else datagrams go to another one, and so does a SYN that
-// follows upon a closed connection.
+// to takes new flows still. Else datagrams go to another one.
 func (m *moment) stays(l *lane, id flow.ID, s *flow.Session) bool {
 	t := ports.TupleOf(id, s)
 	return m.routes.forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up
@@ -235,18 +243,16 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 	}
 	defer sh.spare(m, flow.Outside, 0, v)
 	*v = flow.Verdict{Action: flow.Drop, Reason: flow.ReasonFlowReset, Instance: s.Key.VNI()}
-	if why == replace && s.Kind() == flow.KindForwarded { // which ends if and only if the next begins
-		sh.firstInbound(m, l, v)
+	if kind := s.Kind(); why == replace && (kind == flow.KindForwarded || kind == flow.KindTracked) {
+		// It ends if and only if the next begins, or passes.
+		if sh.firstInbound(m, l, v); v.Action == flow.Bypass {
+			sh.giveWay(m.now, sh.find(flow.Outside, l))
+		}
 		return
 	}
 	switch why {
-	case replace: // the tombstone goes if and only if the filter, or a row, admits the segment
-		if s.Kind() == flow.KindTracked {
-			if inst, how := m.routes.entryTo(l); how == entryTracked || how == entryOwn {
-				sh.letIn(m, l, inst, how, v)
-				return
-			}
-		} else if reason, refused := sh.openInbound(m, l, v); reason == flow.ReasonNone {
+	case replace: // the tombstone goes if and only if the filter admits the segment
+		if reason, refused := sh.openInbound(m, l, v); reason == flow.ReasonNone {
 			break
 		} else if refused {
 			v.Reason = reason

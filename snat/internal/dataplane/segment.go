@@ -3,6 +3,7 @@ package dataplane
 import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
@@ -37,10 +38,10 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && !unasked {
 		return refuse
 	}
-	if from == flow.Outside && s.Kind() == flow.KindForwarded && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && !m.stays(l, id, s) {
-		return replace
-	}
-	if m.routes.admit != nil && ports.Reopens(&s.Track, from, seg.Flags) {
+	if ports.Reopens(&s.Track, from, seg.Flags) {
+		if !sh.lasts(m, from, l, id, s) {
+			return replace
+		}
 		if reason := sh.admitsAgain(m, from, l, id, s); reason != flow.ReasonNone {
 			sh.dropPacket(from, reason, s.Key.VNI(), v)
 			return faulty
@@ -61,6 +62,23 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		sh.endNow(m, id, s)
 	}
 	return what
+}
+
+// lasts reports whether the closed connection of a session goes on with the SYN of the next one:
+// if that would meet the same without the session. Else the session gives way to it.
+func (sh *shard) lasts(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) bool {
+	t, inst := ports.TupleOf(id, s), sh.nat.instances[s.Key.VNI()]
+	switch t.Hairpin = l.hairpin; {
+	case from == flow.Inside:
+		floats := s.Kind() == flow.KindForwarded && t.Inside == ports.OutsideOf(id, s) // and so begins nothing
+		return floats || m.routes.Begins(s.Kind(), &t, &inst.Instance)
+	case s.Kind() == flow.KindForwarded:
+		return m.routes.forwards.Get(l.forward).Takes(inst.Index, t.Inside, t.InsidePort, s.OutsidePort) && m.routes.To(&t) != addresses.Blackhole
+	case s.Kind() == flow.KindTracked:
+		to, how := m.routes.entryTo(l)
+		return to == inst && (how == entryTracked || how == entryOwn)
+	}
+	return true
 }
 
 // react carries out what a segment means. before is the session's track until now.

@@ -131,14 +131,8 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 // hairpinned reports whether the remote of a session is one of our frontends: the
 // other host has a session of its own.
 func (sh *shard) hairpinned(id flow.ID, s *flow.Session) bool {
-	if !sh.nat.hairpins {
-		return false
-	}
-	if r := sh.nat.routes.Load(); id.Is6() {
-		return addresses.IsFrontend(r.Outside6.Get(s.Addrs6().Remote))
-	} else {
-		return addresses.IsFrontend(r.Outside4.Get(s.Key.Dst))
-	}
+	t := ports.TupleOf(id, s)
+	return sh.nat.hairpins && addresses.IsFrontend(sh.nat.routes.Load().FrontAt(id.Is6(), t.Remote))
 }
 
 // holdUDP turns a UDP session that ended at time at into the record that holds its

@@ -227,7 +227,7 @@ type tracked uint8
 const (
 	forward tracked = iota
 	discard         // do not forward
-	replace         // a new session must take the place of this tombstone
+	replace         // a new session must take the place of this tombstone, or closed connection
 	refuse          // do not forward: the filter does not admit it
 	faulty          // the verdict has been made: the session is no more, or stays as it was
 )

@@ -53,11 +53,11 @@ func (n *NAT) admitsInside(r *routes, now flow.Time, inst *instance, l *lane) fl
 func (sh *shard) enterTracked(r *routes, now flow.Time, inst *instance, p *wire.Packet, seg *flow.Segment) flow.Reason {
 	if !wire.IsICMP(p.Proto) {
 		t := headers.Tuple(p, flow.Outside)
-		return sh.openTracked(r, now, flow.Outside, inst, &t, seg)
+		return sh.openTracked(r, now, flow.Outside, inst, &t, seg, 0)
 	}
 	t := headers.Addresses(p, flow.Outside)
 	t.InsidePort = sh.nat.messages.Classify(p).ID
-	return sh.openTracked(r, now, flow.Outside, inst, &t, seg)
+	return sh.openTracked(r, now, flow.Outside, inst, &t, seg, 0)
 }
 
 // outboundOwn is the way of a packet that an instance's own address sends, without
@@ -70,6 +70,8 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 	if sh.first(inst, p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
 		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
+		} else {
+			sh.giveWay(now, tombstone)
 		}
 		return
 	}
@@ -86,29 +88,25 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 		return
 	}
 	v.Action, v.New = flow.Forward, true
-	if v.Reason = sh.openTracked(r, now, flow.Inside, inst, t, &seg); v.Reason != flow.ReasonNone {
+	if v.Reason = sh.openTracked(r, now, flow.Inside, inst, t, &seg, tombstone); v.Reason != flow.ReasonNone {
 		v.Action, v.New = flow.Drop, false
 	}
 }
 
 // openTracked creates the session of a flow that a side begins and that is not
 // translated, or says why not. An existing session of these sockets stays, unless it is a
-// tombstone. Nobody behind the instance may have this port at its own address towards this
-// remote, or gets it while the session lives.
-func (sh *shard) openTracked(r *routes, now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment) flow.Reason {
+// tombstone, or gone, which gives way. Nobody behind the instance may have this port at its
+// own address towards this remote, or gets it while the session lives.
+func (sh *shard) openTracked(r *routes, now flow.Time, from flow.Side, inst *instance, t *ports.Tuple, seg *flow.Segment, gone flow.ID) flow.Reason {
 	sh.expireAll(now)
 	other := sh.insideOf(t, inst.Index)
-	if other != 0 {
-		if sh.At(other).Track.Phase() != flow.TCPResetSent {
-			return flow.ReasonMappingConflict
-		}
+	if other != gone && other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
+		return flow.ReasonMappingConflict
 	}
 	if reason := r.admits(from, inst, t); reason != flow.ReasonNone {
 		return reason
 	}
-	if other != 0 {
-		sh.remove(other, sh.At(other))
-	}
+	sh.giveWay(now, other)
 	var nodePort uint16
 	if inst.Masquerades && inst.Owns(t.Family, t.Inside) {
 		if nodePort = t.InsidePort; nodePort != 0 && sh.NodePortTaken(&inst.Instance, t) {

@@ -44,16 +44,9 @@ func (n *NAT) Traffic() []traffic.Frontend {
 // countFragment counts a packet of size bytes that no shard has seen at a frontend, if
 // it is one and if traffic is counted.
 func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto uint8, size int) {
-	r, target := n.routes.Load(), uint32(0)
-	switch {
-	case !r.countTraffic:
-		return
-	case v6:
-		target = r.Outside6.Get(*frontend)
-	default:
-		target = r.Outside4.Get(uint32(frontend[0]))
-	}
-	if target-1 >= addresses.PublicFlag {
+	r := n.routes.Load()
+	target := r.FrontAt(v6, *frontend)
+	if !r.countTraffic || target-1 >= addresses.PublicFlag {
 		return
 	}
 	n.fragments.traffic.Lock()

@@ -1,6 +1,7 @@
 package forwards
 
 import (
+	"cmp"
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
@@ -252,6 +253,13 @@ func (f *Forward) State(instance uint32, addr [2]uint64) State {
 		return Up
 	}
 	return c.states[i]
+}
+
+// Takes reports whether f sends new flows to the inside socket that a session from a port of the
+// frontend has: of a target that is up.
+func (f *Forward) Takes(instance uint32, addr [2]uint64, inside, outside uint16) bool {
+	i, ok := f.TargetOf(instance, addr)
+	return ok && f.choice.Load().states[i] == Up && inside == cmp.Or(f.Targets[i].Port, outside)
 }
 
 // TargetOf returns the position of the target that a session of f has, and whether it is
