@@ -134,7 +134,7 @@ func (m *model) admits(from flow.Side, f *modelFlow) flow.Reason {
 // admitsAgain asks whether the next connection of a flow may begin, which is closed. Who sends to a
 // forward from inside is asked about, too.
 func (m *model) admitsAgain(from flow.Side, f *modelFlow, p packet) flow.Reason {
-	if sender := m.instanceOf(p.src.Addr()); from == flow.Outside && f.forward > 0 && sender >= 0 {
+	if sender := m.instanceOf(p.src.Addr()); from == flow.Outside && f.forward > 0 && m.turned && sender >= 0 {
 		if reason := m.admits(flow.Inside, &modelFlow{instance: sender, proto: p.proto, inside: p.src, remote: p.dst}); reason != flow.ReasonNone {
 			return reason
 		}

@@ -25,6 +25,7 @@ type model struct {
 	permits  map[permitted]permit
 	ended    uint64                 // by resetTo
 	gaveWay  uint64                 // closed flows, to the next connection on their sockets
+	turned   bool                   // what comes in has been sent from inside
 	strays   uint64                 // datagrams from outside of flows that are passed on
 	entries  uint64                 // packets that went back as they had come, although their row passes on
 	rivals   uint64                 // packets to a forward whose sender's flow is another forward's
@@ -738,6 +739,7 @@ func (m *model) inbound(now flow.Time, p packet) (flow.Verdict, packet) {
 
 // enter is inbound for a packet that may have come from the inside.
 func (m *model) enter(now flow.Time, p packet, hairpin bool) (flow.Verdict, packet) {
+	m.turned = hairpin
 	m.expire(now)
 	drop := func(r flow.Reason) (flow.Verdict, packet) {
 		return m.count(flow.Outside, flow.Verdict{Action: flow.Drop, Reason: r}), p

@@ -186,6 +186,9 @@ func TestRecommend(t *testing.T) {
 
 // Idle timeouts matter where connections are abandoned, and do not where they are closed; then the longest is taken.
 func TestRecommendIdle(t *testing.T) {
+	if raceEnabled {
+		t.Skip("takes minutes with the race detector; TestRecommend runs the same goroutines")
+	}
 	w := whatif.Workload{Traffic: []whatif.Traffic{{Name: "x", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 2, Even: true}}}}
 	p := whatif.Plan{Cluster: small(), Workload: w, Until: time.Hour, Start: start(4)}
 	r, err := whatif.Recommend(context.Background(), p, whatif.Wish{})

@@ -463,7 +463,9 @@ func TestNoAllocations(t *testing.T) {
 		until += 10 * time.Second
 		s.Advance(until)
 	})
-	assert.Less(t, allocs, 20.0, "for 2,000 connections; the map of ports tidies up now and then")
+	if !raceEnabled {
+		assert.Less(t, allocs, 20.0, "for 2,000 connections; the map of ports tidies up now and then")
+	}
 }
 
 // A RST for a connection that its host has abandoned does not cut a later one from the same port, and

@@ -54,6 +54,9 @@ func decoded(t testing.TB, args ...string) (d document) {
 
 // The story teaches what it is for, and fits a screen of 80 columns without colours.
 func TestStory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("takes minutes with the race detector; TestDeterminism runs the same goroutines")
+	}
 	t.Setenv("COLUMNS", "80")
 	status, stdout, stderr := capacity(t)
 	require.Zero(t, status, stderr)
@@ -123,6 +126,9 @@ func TestReportsForPrograms(t *testing.T) {
 
 // Cuts are recommended to those only who accept them, and then told.
 func TestAcceptCuts(t *testing.T) {
+	if raceEnabled {
+		t.Skip("takes minutes with the race detector; TestDeterminism runs the same goroutines")
+	}
 	t.Setenv("COLUMNS", "200")
 	args := []string{"-until", "20m", "-recommend"}
 	d := decoded(t, args...)
