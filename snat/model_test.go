@@ -498,7 +498,7 @@ func (m *model) leave(now flow.Time, p packet, hairpin bool) (flow.Verdict, pack
 	if action == snat.NodeAddress && own == p.src.Addr() {
 		action = snat.PassThrough
 		switch {
-		case !row.BothWays || direct || m.begins(instance, p) != flow.ReasonNone:
+		case !row.BothWays || direct || m.begins(instance, p) != flow.ReasonNone || m.refusesTo(p.dst.Addr(), row.Action, hairpin):
 		case m.elsewhere(instance, p, tombstone):
 			action = snat.NodeAddress // as what is behind the instance
 		default:

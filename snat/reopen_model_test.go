@@ -30,7 +30,7 @@ func (m *model) lasts(f *modelFlow, hairpin bool) bool {
 		return true
 	case f.asIs:
 		return row.BothWays
-	case martian(dst) || dst.IsLinkLocalUnicast() && (dst.Is6() || row.Action != snat.NodeAddress) || m.isFrontend(dst) && !hairpin:
+	case m.refusesTo(dst, row.Action, hairpin):
 		return false
 	case row.Action == snat.NodeAddress:
 		return f.atNode && f.outside.Addr() == m.own(f.instance, f.inside.Addr()) && (!own || row.BothWays)
@@ -38,6 +38,11 @@ func (m *model) lasts(f *modelFlow, hairpin bool) bool {
 		return f.outside.Addr() == m.public(f.instance, f.inside.Addr())
 	}
 	return !f.atNode
+}
+
+// refusesTo reports whether no flow begins inside to a destination by an action.
+func (m *model) refusesTo(dst netip.Addr, action snat.RouteAction, hairpin bool) bool {
+	return martian(dst) || dst.IsLinkLocalUnicast() && (dst.Is6() || action != snat.NodeAddress) || m.isFrontend(dst) && !hairpin
 }
 
 // entersAnew reports whether a SYN from outside finds no flow although one of its sockets is there,

@@ -2,5 +2,5 @@
 
 package whatif_test
 
-// raceEnabled says that the race detector is on, which changes what allocates and takes many times as long.
+// raceEnabled says that the race detector is on, with which simulations take many times as long.
 const raceEnabled = true

@@ -451,23 +451,6 @@ func TestFullBatches(t *testing.T) {
 	}
 }
 
-// A step costs no allocation once there is room for what goes on at once.
-func TestNoAllocations(t *testing.T) {
-	n, hosts := newNAT(t, 1024, snat.Policy{Timeouts: flow.Timeouts{TCPTimeWait: time.Second, TCPClosing: time.Second}})
-	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, SampleInterval: 24 * time.Hour, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
-		Name: "x", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 200, Even: true},
-	}}}})
-	s.Advance(time.Hour / 10)
-	until := time.Hour / 10
-	allocs := testing.AllocsPerRun(10, func() {
-		until += 10 * time.Second
-		s.Advance(until)
-	})
-	if !raceEnabled {
-		assert.Less(t, allocs, 20.0, "for 2,000 connections; the map of ports tidies up now and then")
-	}
-}
-
 // A RST for a connection that its host has abandoned does not cut a later one from the same port, and
 // the flow still counts as abandoned.
 func TestPortAgain(t *testing.T) {
