@@ -222,14 +222,19 @@ func TestForkedEgressIsIndependent(t *testing.T) {
 func TestForkedEgressWhileOthersSend(t *testing.T) {
 	e := newEgress(t, withGateway(EgressConfig{LoadBalancer: publicPool(4, 1, 0)}))
 	var stop atomic.Bool
-	var senders sync.WaitGroup
+	var senders, begun sync.WaitGroup
+	begun.Add(2)
 	for g := range 2 {
 		senders.Go(func() {
 			for i := 0; !stop.Load(); i++ {
 				e.Outbound(flow.At(time.Minute), pkttest.UDP(fmt.Sprintf("10.224.0.%d:%d", 4+g, 5000+i%200), "203.0.113.53:53", "query"))
+				if i == 0 {
+					begun.Done()
+				}
 			}
 		})
 	}
+	begun.Wait()
 	for range 30 {
 		copied, err := e.Fork(Ties{})
 		require.NoError(t, err)

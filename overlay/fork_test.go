@@ -163,10 +163,14 @@ func TestForkedClusterWhileOthersSend(t *testing.T) {
 	p := newClusterPlay(t, 1)
 	pods := slices.Collect(p.c.Pods())
 	var stop atomic.Bool
-	var senders sync.WaitGroup
+	var senders, begun sync.WaitGroup
+	begun.Add(2)
 	for g := range 2 {
 		senders.Go(func() {
 			for i := 0; !stop.Load(); i++ {
+				if i == 1 {
+					begun.Done()
+				}
 				src := netip.AddrPortFrom(pods[(2*i+g)%len(pods)].Addrs[0], uint16(5000+i%20)).String()
 				p.c.Outbound(flow.At(time.Minute), pkttest.UDP(src, "198.51.100.7:443", "query"))
 			}
@@ -185,6 +189,7 @@ func TestForkedClusterWhileOthersSend(t *testing.T) {
 			}
 		}
 	})
+	begun.Wait()
 	for range 20 {
 		copied, err := p.c.Fork(overlay.Ties{})
 		require.NoError(t, err)

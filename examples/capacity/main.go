@@ -86,19 +86,11 @@
 package main
 
 import (
-	"context"
-	"os"
-	"os/signal"
-
 	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/planner"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second signal kills
 	cluster := command.Elsewhere{Name: "capacity", Dir: "examples/capacity/cluster", Option: "cluster or -workload"}
-	status := planner.Command{HandOver: cluster.HandOver}.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	command.Main(planner.Command{HandOver: cluster.HandOver}.Run)
 }

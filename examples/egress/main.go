@@ -111,19 +111,11 @@
 package main
 
 import (
-	"context"
-	"os"
-	"os/signal"
-
 	"github.com/seed-a61be3fe/natplane/examples/egress/internal/story"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second signal kills
 	cluster := command.Elsewhere{Name: "egress", Dir: "examples/egress/cluster", Option: "cluster"}
-	status := story.Command{HandOver: cluster.HandOver}.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	command.Main(story.Command{HandOver: cluster.HandOver}.Run)
 }

@@ -1,6 +1,7 @@
 // Package turns lets long computations give way, so that those who carry packets need not wait
 // for the end of one where there are fewer processors than goroutines. Nobody may give way who
-// holds a lock that packets wait for.
+// holds a lock that packets wait for, other than that of changes among each other, which a packet
+// takes only where a grace is over.
 package turns
 
 import "runtime"

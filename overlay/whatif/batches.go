@@ -93,26 +93,36 @@ func (s *Simulation) tell(b *batch, side flow.Side, before bool) {
 	}
 }
 
+// through lets the world carry a batch from a side, and returns how many packets it has.
+func (s *Simulation) through(b *batch, from flow.Side) (n int) {
+	if n = len(b.packets); n == 0 {
+		return 0
+	}
+	if s.packets != nil {
+		s.tell(b, from, true)
+	}
+	if from == flow.Inside {
+		s.world.OutboundBatch(s.now, b.packets, b.verdicts)
+	} else {
+		s.world.InboundBatch(s.now, b.packets, b.verdicts)
+	}
+	if s.packets != nil {
+		s.tell(b, 1-from, false)
+	}
+	s.carried[from][0] += uint64(n)
+	for i := range n {
+		if b.verdicts[i].Action == flow.Drop {
+			s.carried[from][1]++
+		}
+	}
+	return n
+}
+
 // send sends what hosts have sent, and follows the verdicts.
 func (s *Simulation) send() {
 	b := &s.out
-	n := len(b.packets)
-	if n == 0 {
-		return
-	}
-	if s.packets != nil {
-		s.tell(b, flow.Inside, true)
-	}
-	s.world.OutboundBatch(s.now, b.packets, b.verdicts)
-	if s.packets != nil {
-		s.tell(b, flow.Outside, false)
-	}
-	s.carried[flow.Inside][0] += uint64(n)
-	for i := range n {
+	for i := range s.through(b, flow.Inside) {
 		of, v := &b.of[i], &b.verdicts[i]
-		if v.Action == flow.Drop {
-			s.carried[flow.Inside][1]++
-		}
 		c := &s.conversations[of.conversation]
 		if c.life != of.life {
 			continue
@@ -145,23 +155,8 @@ func source(pkt []byte, v6 bool) (words [2]uint64, port uint16) {
 // receive brings answers to hosts, whose packets then wait to be sent, or are sent.
 func (s *Simulation) receive() {
 	b := &s.in
-	n := len(b.packets)
-	if n == 0 {
-		return
-	}
-	if s.packets != nil {
-		s.tell(b, flow.Outside, true)
-	}
-	s.world.InboundBatch(s.now, b.packets, b.verdicts)
-	if s.packets != nil {
-		s.tell(b, flow.Inside, false)
-	}
-	s.carried[flow.Outside][0] += uint64(n)
-	for i := range n {
+	for i := range s.through(b, flow.Outside) {
 		of, v := &b.of[i], &b.verdicts[i]
-		if v.Action == flow.Drop {
-			s.carried[flow.Outside][1]++
-		}
 		switch c := &s.conversations[of.conversation]; {
 		case c.life != of.life:
 		case v.Action == flow.Drop:

@@ -4,17 +4,10 @@
 package main
 
 import (
-	"context"
-	"os"
-	"os/signal"
-
 	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/planner"
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second signal kills
-	status := planner.Command{Cluster: cluster, Workload: workload}.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	command.Main(planner.Command{Cluster: cluster, Workload: workload}.Run)
 }

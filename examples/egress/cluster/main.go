@@ -4,17 +4,10 @@
 package main
 
 import (
-	"context"
-	"os"
-	"os/signal"
-
 	"github.com/seed-a61be3fe/natplane/examples/egress/internal/story"
+	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop) // a second signal kills
-	status := story.Command{Open: open}.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	command.Main(story.Command{Open: open}.Run)
 }

@@ -3,10 +3,13 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
 )
 
@@ -24,6 +27,16 @@ var (
 	ErrRefused     = errors.New("refused connections")
 	ErrInterrupted = errors.New("interrupted")
 )
+
+// Main is main of a command that run is: it exits with its status. ctx is over at Ctrl-C; a second one
+// kills.
+func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
 
 // Run parses a command line, then does what it asks for, and returns the exit
 // status. An error is printed to stderr, one line per complaint, each behind the

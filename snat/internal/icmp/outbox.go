@@ -15,7 +15,7 @@ type Outbox struct {
 	notice *flow.Notice // raised when a packet is the only one that waits; immutable
 	silent [2]bool      // no errors to a side; immutable
 
-	mu         sync.Mutex // taken after any other lock; guards all below
+	mu         sync.Mutex // taken after any other lock but those that only a fork takes with it; guards all below
 	rate       Rate       // of errors
 	queue      []flow.Emission
 	bytes      int // of packets in queue
