@@ -13,11 +13,21 @@ import (
 )
 
 // counted is a kind of work whose instructions are counted: prepare makes what it needs,
-// and the function that it returns does one round of `units` packets or flows.
+// and the function that it returns does one round of `units` packets or flows. Instead of
+// prepare there may be prepareBoth, for what needs something uncounted before each round.
 type counted struct {
-	name    string
-	units   int
-	prepare func(tb testing.TB) (round func())
+	name        string
+	units       int
+	prepare     func(tb testing.TB) (round func())
+	prepareBoth func(tb testing.TB) (before, round func())
+}
+
+// ready prepares the work.
+func (c *counted) ready(tb testing.TB) (before, round func()) {
+	if c.prepareBoth != nil {
+		return c.prepareBoth(tb)
+	}
+	return func() {}, c.prepare(tb)
 }
 
 // countedFlows is the size of the tables: eight instances, so that all shards of a NAT
@@ -65,11 +75,32 @@ func countedWork() []counted {
 				},
 			})
 		}
-		for _, fill := range []struct{ base, open int }{{0, 512}, {1014, openedPorts}} {
+		for _, mode := range []struct {
+			name string
+			make func(tb testing.TB, flows int, is6 bool, base int) *opening
+		}{{"blocks", openBlocks}, {"shared", openShared}} {
+			for _, fill := range []struct{ base, open int }{{0, 512}, {1014, openedPorts}} {
+				n := countedFlows / portsPerInstance * fill.open
+				all = append(all, counted{
+					name:  fmt.Sprintf("new/ip=%d/fill=%d/mode=%s", ip, (fill.base+fill.open)*100/portsPerInstance, mode.name),
+					units: n,
+					prepareBoth: func(tb testing.TB) (before, round func()) {
+						o := mode.make(tb, countedFlows, ip == 6, fill.base)
+						o.n = n
+						pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+						return o.end, func() { o.open(tb, pkts, verdicts) }
+					},
+				})
+			}
 			all = append(all, counted{
-				name:    fmt.Sprintf("new/ip=%d/fill=%d", ip, (fill.base+fill.open)*100/portsPerInstance),
-				units:   countedFlows / portsPerInstance * fill.open,
-				prepare: func(tb testing.TB) func() { return countNew(tb, ip == 6, fill.base, fill.open) },
+				name:  fmt.Sprintf("expiry/ip=%d/mode=%s", ip, mode.name),
+				units: countedFlows / 2,
+				prepareBoth: func(tb testing.TB) (before, round func()) {
+					o := mode.make(tb, countedFlows, ip == 6, 0)
+					o.n = countedFlows / 2
+					pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
+					return func() { o.open(tb, pkts, verdicts) }, o.end
+				},
 			})
 		}
 		all = append(all,
@@ -160,27 +191,6 @@ func countEstablished(w *world, t *traffic, from flow.Side, size int) func() {
 	}
 }
 
-// countNew has base ports of every instance taken, opens flows in instance after instance,
-// and lets them expire. The walk of the timers through the time until then is counted with
-// them: it weighs more the fewer flows there are.
-func countNew(tb testing.TB, is6 bool, base, open int) func() {
-	w := newPartial(tb, countedFlows, is6, base)
-	instances := len(w.hosts)
-	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
-	return func() {
-		for k := 0; k < open*instances; k += batch {
-			n := min(batch, open*instances-k)
-			for i := range n {
-				pkts[i] = w.packet(pkts[i], (k+i)%instances*portsPerInstance+base+(k+i)/instances, flow.Inside, flow.SYN)
-			}
-			w.nat.OutboundBatch(w.now, pkts[:n], verdicts)
-			mustForward(verdicts[:n])
-		}
-		w.now = w.now.Add(31 * time.Second) // half-open connections expire
-		w.nat.Advance(w.now, nil)
-	}
-}
-
 // countLife takes all flows through a handshake and lets all expire.
 func countLife(tb testing.TB, is6 bool) func() {
 	c, hosts := config(countedFlows, is6)
@@ -237,11 +247,7 @@ func init() {
 // countedPart is what is counted: callgrind looks only while it runs.
 //
 //go:noinline
-func countedPart(round func(), rounds int) {
-	for range rounds {
-		round()
-	}
-}
+func countedPart(round func()) { round() }
 
 // TestMain does the work that the environment names, and otherwise runs the tests.
 func TestMain(m *testing.M) {
@@ -257,9 +263,13 @@ func TestMain(m *testing.M) {
 		if c.name != name {
 			continue
 		}
-		round := c.prepare(countedTB{})
+		before, round := c.ready(countedTB{})
+		before()
 		round() // grows what it needs
-		countedPart(round, rounds)
+		for range rounds {
+			before()
+			countedPart(round)
+		}
 		return
 	}
 	panic("no work has the name " + name)

@@ -53,7 +53,7 @@ func mix(b testing.TB) [3]int {
 func flowCounts(b testing.TB) []int {
 	switch {
 	case *flowsFlag != "":
-		return numbers(b, *flowsFlag, 256, 16_515_072)
+		return numbers(b, *flowsFlag, 256, 103_219_200)
 	case testing.Short():
 		return []int{1024}
 	case os.Getenv("NATPLANE_BENCH_LARGE") == "1":

@@ -60,6 +60,28 @@ func (f *floor) update(t *traffic, pkts [][]byte) {
 // opening is the floor of a new flow: packets copied in, and four random lines for each.
 func (f *floor) opening(t *traffic, pkts [][]byte) {
 	t.copyIn(pkts)
+	f.four(t, pkts)
+}
+
+// closing is the floor of the end of a flow, without a packet: four random lines. The packets are only
+// where their addresses come from.
+func (f *floor) closing(t *traffic, pkts [][]byte) {
+	t.next = (t.next + len(pkts)) % t.n
+	f.four(t, pkts)
+}
+
+// mixed is the floor of a batch of BenchmarkMixed.
+func (f *floor) mixed(t *traffic, pkts [][]byte, shares [3]int) {
+	f.batch(t, pkts)
+	t.next++ // other lines
+	for more := batch * (shares[1] + 2*shares[2]) / 100; more > 0; more -= batch {
+		f.update(t, pkts[:min(more, batch)])
+	}
+	t.next--
+}
+
+// four touches four random lines for each packet.
+func (f *floor) four(t *traffic, pkts [][]byte) {
 	f.update(t, pkts)
 	t.next++ // other lines
 	f.update(t, pkts)

@@ -153,32 +153,13 @@ func BenchmarkForward(b *testing.B) {
 func BenchmarkForwardSetup(b *testing.B) {
 	for _, ip := range []int{4, 6} {
 		b.Run(fmt.Sprintf("ip=%d", ip), func(b *testing.B) {
-			const opened = 10_240
 			w := newForwardWorld(b, 0, ip == 6, false)
 			defer w.nat.Close()
 			front := netip.AddrPortFrom(forwardConfig(ip == 6, false).Forwards[0].Frontend, 443)
-			bufs, verdicts := buffers(batch), make([]flow.Verdict, batch)
-			var elapsed time.Duration
-			done := 0
-			for done < b.N {
-				for k := 0; k < opened; k += batch {
-					for i := range batch {
-						bufs[i] = tcp(bufs[i], forwardClient(k+i, ip == 6), front, flow.SYN)
-					}
-					start := time.Now()
-					w.nat.InboundBatch(w.now, bufs, verdicts)
-					elapsed += time.Since(start)
-					for i, v := range verdicts {
-						if !v.New {
-							b.Fatalf("packet %d: %+v %v", i, v, v.Reason)
-						}
-					}
-					done += batch
-				}
-				w.now = w.now.Add(31 * time.Second) // half-open connections expire
-				w.nat.Advance(w.now, nil)
-			}
-			perFlow(b, elapsed, done)
+			o := &opening{w: &w.world, from: flow.Outside, n: 10_240, packet: func(buf []byte, i int) []byte {
+				return tcp(buf, forwardClient(i, ip == 6), front, flow.SYN)
+			}}
+			o.measure(b, nil)
 		})
 	}
 }

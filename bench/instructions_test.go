@@ -36,7 +36,7 @@ const countedRoundsEach = 4
 // Cache misses do not count, so it sees more work, not worse memory access.
 func TestInstructions(t *testing.T) {
 	if os.Getenv("NATPLANE_INSTRUCTIONS") == "" && !*updateInstructions {
-		t.Skip("counts only with NATPLANE_INSTRUCTIONS=1 or -update: it takes half a minute")
+		t.Skip("counts only with NATPLANE_INSTRUCTIONS=1 or -update: it takes some minutes")
 	}
 	_, err := exec.LookPath("valgrind")
 	require.NoError(t, err, "valgrind counts")

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/binary"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -139,17 +140,22 @@ func resized(pkt []byte, size int) []byte {
 // BenchmarkMixed is a translator in full use: of 100 packets, as many as -mix says belong
 // to established flows, open one, and close one. Half of the ports are for flows that
 // stay, and half for those that come and go, within ten virtual minutes each. Expiry is
-// part of the figure, making the packets is not.
+// part of the figure, making the packets is not. The floor is two lines a packet, two more for one that
+// opens a flow, and four for the end of one.
 func BenchmarkMixed(b *testing.B) {
 	shares := mix(b)
 	for _, flows := range flowCounts(b) {
 		b.Run(fmt.Sprintf("mix=%d-%d-%d/flows=%d/batch=%d", shares[0], shares[1], shares[2], flows, batch), func(b *testing.B) {
 			m := newMixed(b, flows, shares)
-			var elapsed, longest time.Duration
+			f, t, bufs := newFloor(b, m.w.nat.Stats().Bytes), m.w.traffic(flow.Inside), buffers(batch)
+			var elapsed, floorTime, longest time.Duration
 			done := 0
 			for done < b.N {
-				m.fill()
 				start := time.Now()
+				f.mixed(t, bufs, shares)
+				floorTime += time.Since(start)
+				m.fill()
+				start = time.Now()
 				m.w.nat.OutboundBatch(m.w.now, m.pkts, m.verdicts)
 				m.w.nat.Advance(m.w.now, nil)
 				took := time.Since(start)
@@ -161,6 +167,7 @@ func BenchmarkMixed(b *testing.B) {
 			ns := float64(elapsed) / float64(done)
 			b.ReportMetric(ns, "ns/op")
 			b.ReportMetric(1e3/ns, "Mpps")
+			b.ReportMetric(float64(elapsed)/float64(floorTime), "x-floor")
 			b.ReportMetric(float64(longest)/1e3, "longest-batch-µs")
 			s := m.w.nat.Stats()
 			b.ReportMetric(float64(s.Bytes)/float64(s.SessionsActive), "B/flow")
@@ -182,7 +189,7 @@ type mixed struct {
 }
 
 func newMixed(b testing.TB, flows int, shares [3]int) *mixed {
-	w := newPartial(b, flows, false, portsPerInstance/2)
+	w := newPartial(b, flows, false, portsPerInstance/2, time.Hour)
 	m := &mixed{w: w, shares: shares, spare: len(w.hosts) * portsPerInstance / 2, pkts: buffers(batch), verdicts: make([]flow.Verdict, batch)}
 	// Every flow in turn, so that none gets idle, in an order without locality.
 	step := coprime(m.spare)
@@ -231,8 +238,8 @@ func (m *mixed) prove(b testing.TB) {
 }
 
 // BenchmarkSmall sends packets through many translators of one instance and 100 flows
-// each, in turns, as a simulator of many sites does. B/flow and new-µs, the time of New,
-// are what so small a translator costs.
+// each, in turns, as a simulator of many sites does. B/NAT is what New allocates for one and
+// ns/NAT how long it takes; B/flow is what flows take then.
 func BenchmarkSmall(b *testing.B) {
 	const flows = 100
 	count := 1000
@@ -241,13 +248,17 @@ func BenchmarkSmall(b *testing.B) {
 	}
 	b.Run(fmt.Sprintf("nats=%d/flows=%d/batch=%d", count, flows, batch), func(b *testing.B) {
 		worlds := make([]*world, count)
-		bytes := 0
+		bytes, allocated := 0, uint64(0)
 		var made time.Duration
+		var before, after runtime.MemStats
 		for i := range worlds {
 			c, hosts := config(flows, false)
+			runtime.ReadMemStats(&before)
 			began := time.Now()
 			worlds[i] = build(b, c, hosts, flows, false)
 			made += time.Since(began)
+			runtime.ReadMemStats(&after)
+			allocated += after.TotalAlloc - before.TotalAlloc
 			worlds[i].establish(b)
 			bytes += worlds[i].nat.Stats().Bytes
 		}
@@ -264,7 +275,8 @@ func BenchmarkSmall(b *testing.B) {
 		sample(b, pkts)
 		perPacket(b, b.N*batch)
 		b.ReportMetric(float64(bytes)/float64(flows*count), "B/flow")
-		b.ReportMetric(float64(made)/float64(count)/1e3, "new-µs")
+		b.ReportMetric(float64(allocated)/float64(count), "B/NAT")
+		b.ReportMetric(float64(made)/float64(count), "ns/NAT")
 	})
 }
 
@@ -315,27 +327,33 @@ func pump(b *testing.B, nat *snat.NAT, t *traffic, batches int) {
 	sample(b, pkts)
 }
 
-// BenchmarkTeardown closes connections by FINs from both sides: three packets a flow.
+// BenchmarkTeardown closes connections by FINs from both sides: three packets a flow, of which each
+// has the floor of an established one.
 func BenchmarkTeardown(b *testing.B) {
 	for _, flows := range flowCounts(b) {
 		b.Run(fmt.Sprintf("ip=4/flows=%d", flows), func(b *testing.B) {
 			c, hosts := config(flows, false)
 			w := build(b, c, hosts, flows, false)
-			var elapsed time.Duration
+			w.establish(b)
+			f, t, pkts := newFloor(b, w.nat.Stats().Bytes), w.traffic(flow.Inside), buffers(batch)
+			var elapsed, floorTime time.Duration
 			done := 0
-			for done < b.N {
-				w.establish(b)
+			for ; done < b.N; done += flows {
+				if done > 0 {
+					w.establish(b)
+				}
+				floorTime += took(3*flows, func() { f.batch(t, pkts) })
 				elapsed += w.timedSpan(b, flow.Inside, flow.FIN|flow.ACK)
 				elapsed += w.timedSpan(b, flow.Outside, flow.FIN|flow.ACK)
 				elapsed += w.timedSpan(b, flow.Inside, flow.ACK)
 				w.now = w.now.Add(c.IdleTimeout)
 				w.nat.Advance(w.now, nil)
-				done += flows
 			}
 			if n := w.nat.Stats().SessionsActive; n != 0 {
 				b.Fatalf("%d sessions left", n)
 			}
 			perFlow(b, elapsed, done)
+			b.ReportMetric(float64(elapsed)/float64(floorTime), "x-floor")
 		})
 	}
 }
@@ -353,6 +371,7 @@ func (w *world) timedSpan(b testing.TB, from flow.Side, flags uint8) (elapsed ti
 		elapsed += time.Since(start)
 		forwarded(b, verdicts[:n])
 	}
+	sample(b, pkts)
 	return elapsed
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,8 +45,8 @@ func BenchmarkWorkload(b *testing.B) {
 }
 
 // BenchmarkRecommend is how long it takes to find the cheapest setting for 100 nodes with 30 pods
-// each, an hour and five million connections of four classes, with a goroutine for each task. It is
-// for NATPLANE_BENCH_LARGE.
+// each, an hour and five million connections of five classes, with a goroutine for each task. It is
+// for NATPLANE_BENCH_LARGE. sims are the simulations that were begun.
 func BenchmarkRecommend(b *testing.B) {
 	if os.Getenv("NATPLANE_BENCH_LARGE") == "" {
 		b.Skip("takes minutes: set NATPLANE_BENCH_LARGE")
@@ -54,6 +55,7 @@ func BenchmarkRecommend(b *testing.B) {
 		{Addr: netip.MustParseAddrPort("203.0.113.1:443"), Addresses: 4, Weight: 3},
 		{Addr: netip.MustParseAddrPort("198.51.100.1:443"), Addresses: 16},
 	}
+	var sims atomic.Int64
 	plan := whatif.Plan{
 		Cluster: overlay.ClusterConfig{NodePools: []overlay.NodePool{{Count: 100, MaxPods: 50}}},
 		Until:   time.Hour,
@@ -65,6 +67,7 @@ func BenchmarkRecommend(b *testing.B) {
 			{Name: "leak", To: to, Rate: whatif.Rate{Total: 20}, Class: whatif.Class{End: whatif.Abandoned}},
 		}},
 		Start: func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+			sims.Add(1)
 			cluster, err := overlay.New(c)
 			if err != nil {
 				return nil, nil, err
@@ -98,5 +101,6 @@ func BenchmarkRecommend(b *testing.B) {
 		b.ReportMetric(float64(r.Result.Total.Conversations), "conns")
 		b.ReportMetric(float64(r.Ports), "ports")
 		b.ReportMetric(r.IdleTimeout.Minutes(), "idle-min")
+		b.ReportMetric(float64(sims.Swap(0)), "sims")
 	}
 }

@@ -1,12 +1,15 @@
 package bench
 
 import (
+	"math/rand/v2"
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 func TestNumbers(t *testing.T) {
@@ -58,4 +61,29 @@ func TestMixed(t *testing.T) {
 	m.prove(t)
 	assert.InDelta(t, batches*batch/10, m.opened, 2)
 	assert.InDelta(t, batches*batch/10, m.shut, 2)
+}
+
+// A template with the sockets of a flow is what gopacket builds for it.
+func TestTemplates(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for range 2000 {
+		flags := uint8(rng.IntN(32))
+		for is6, length := range [2]int{40, 60} {
+			src, dst := randomSocket(rng, is6 == 1), randomSocket(rng, is6 == 1)
+			want := pkttest.TCP(src.String(), dst.String(), segment(flags, 64-length)...)
+			require.Equal(t, want, tcp(buffers(1)[0], src, dst, flags), "%v > %v, flags %x", src, dst, flags)
+		}
+	}
+}
+
+func randomSocket(rng *rand.Rand, is6 bool) netip.AddrPort {
+	var a [16]byte
+	for i := range a {
+		a[i] = byte(rng.Uint32()) & byte(rng.Int32N(2)-1) // many zeros, and whole ones
+	}
+	addr := netip.AddrFrom4([4]byte(a[:4]))
+	if is6 {
+		addr = netip.AddrFrom16(a)
+	}
+	return netip.AddrPortFrom(addr, uint16(rng.Uint32()))
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
-	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -127,17 +126,7 @@ func (w *world) span(b testing.TB, first, end int, from flow.Side, flags uint8) 
 	}
 }
 
-func buffers(n int) [][]byte {
-	all := make([]byte, n*64)
-	bufs := make([][]byte, n)
-	for i := range bufs {
-		bufs[i] = all[i*64 : i*64 : i*64+64]
-	}
-	return bufs
-}
-
-// packet writes a 64-byte TCP segment (60 bytes in IPv4 with 20 bytes of data;
-// IPv6 leaves 4) of a flow into buf: what its sender would send next.
+// packet writes the segment of a flow into buf that its sender would send next.
 func (w *world) packet(buf []byte, i int, from flow.Side, flags uint8) []byte {
 	h := &w.hosts[i/portsPerInstance]
 	inside := netip.AddrPortFrom(h.inside, insidePort(i%portsPerInstance))
@@ -155,64 +144,6 @@ func insidePort(k int) uint16 { return uint16(k+1) * 0x9e37 }
 // random is a source of random numbers that is the same in every run.
 func (w *world) random(stream uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(stream, uint64(w.flows)))
-}
-
-// tcp writes a TCP segment.
-func tcp(buf []byte, src, dst netip.AddrPort, flags uint8) []byte {
-	b := buf[:64]
-	clear(b)
-	l4, pseudo := 20, uint64(0)
-	if src.Addr().Is4() {
-		h := wire.IPv4(b)
-		h.SetVersionAndHeaderLen(20)
-		h.SetTotalLength(64)
-		h.SetFragment(wire.IPv4DF, 0)
-		h.SetTTL(64)
-		h.SetProtocol(wire.ProtoTCP)
-		h.SetSrc(flow.Addr4(src.Addr()))
-		h.SetDst(flow.Addr4(dst.Addr()))
-		h.ComputeChecksum()
-		pseudo = wire.PseudoHeader4(h.Src(), h.Dst(), wire.ProtoTCP, 44)
-	} else {
-		l4 = 40
-		h := wire.IPv6(b)
-		h.SetVersionClassLabel(0, 0)
-		h.SetPayloadLength(24)
-		h.SetNextHeader(wire.ProtoTCP)
-		h.SetHopLimit(64)
-		h.SetSrc(src.Addr().As16())
-		h.SetDst(dst.Addr().As16())
-		pseudo = wire.PseudoHeader6(h.Src(), h.Dst(), wire.ProtoTCP, 24)
-	}
-	t := wire.TCP(b[l4:])
-	t.SetSrcPort(src.Port())
-	t.SetDstPort(dst.Port())
-	t.SetSeq(1000)
-	if flags&flow.SYN == 0 {
-		t.SetSeq(1001)
-	}
-	if flags&flow.ACK != 0 {
-		t.SetAck(1001)
-	}
-	t.SetDataOffset(20)
-	if flags&flow.SYN != 0 { // no data on a SYN
-		b = b[:l4+20]
-		t = t[:20]
-		if src.Addr().Is4() {
-			h := wire.IPv4(b)
-			h.SetTotalLength(40)
-			h.ComputeChecksum()
-			pseudo = wire.PseudoHeader4(h.Src(), h.Dst(), wire.ProtoTCP, 20)
-		} else {
-			h := wire.IPv6(b)
-			h.SetPayloadLength(20)
-			pseudo = wire.PseudoHeader6(h.Src(), h.Dst(), wire.ProtoTCP, 20)
-		}
-	}
-	t.SetFlags(flags)
-	copy(t[14:], "\xff\xff") // the window
-	t.SetChecksum(wire.Checksum(t, pseudo))
-	return b
 }
 
 // traffic is a precomputed stream of packets of random flows, so that making

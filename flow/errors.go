@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/internal/snapshot"
 )
 
 // What can be wrong with a field of a configuration, of whatever package: an error names
@@ -47,4 +48,15 @@ var (
 	ErrMemory = errors.New("the system has no memory left")
 	// ErrClosed is wrapped by what cannot be done with a [Translator] after its Close.
 	ErrClosed = errors.New("the translator has been closed")
+)
+
+// What can be wrong with a snapshot, of whatever package. The error says what, and where.
+var (
+	// ErrDamaged is wrapped where a stream is not what a Snapshot has written.
+	ErrDamaged = snapshot.ErrDamaged
+	// ErrVersion is wrapped where a later program has written a snapshot.
+	ErrVersion = snapshot.ErrVersion
+	// ErrOtherConfig is wrapped where a snapshot is to be restored with another configuration
+	// than was in force.
+	ErrOtherConfig = snapshot.ErrConfig
 )

@@ -252,14 +252,26 @@ func (sh *Shard) Pass(now Time) bool {
 	return true
 }
 
-// prefetchDue prefetches the index buckets of the n sessions that Expire is about to
-// return, for a caller that removes them all.
+// dueAhead is how many sessions of due are removed while the index buckets of one are on
+// their way.
+const dueAhead = 12
+
+// prefetchDue prefetches the index buckets of the first of the n sessions that Expire is
+// about to return, for a caller that removes them all; Remove does it for those that follow,
+// each in its turn, so that the memory is busy while they are removed and nobody waits.
 func (sh *Shard) prefetchDue(n int) {
-	var lines [2 * dueBatch]unsafe.Pointer
 	w := &sh.wheel
-	for i, tags := range w.tags[:n] {
-		lines[2*i], lines[2*i+1] = unsafe.Pointer(sh.index.Home(tags[0])), unsafe.Pointer(sh.index.Home(tags[1]))
-	}
 	w.tagged, w.taken = n, 0
-	slab.PrefetchEach(lines[:2*n])
+	for i := range min(n, dueAhead) {
+		sh.prefetchTags(i)
+	}
+}
+
+// prefetchTags prefetches the index buckets of one session of due, if there are so many.
+func (sh *Shard) prefetchTags(i int) {
+	if w := &sh.wheel; i < w.tagged {
+		tags := &w.tags[i&(dueBatch-1)]
+		slab.Prefetch(unsafe.Pointer(sh.index.Home(tags[0])))
+		slab.Prefetch(unsafe.Pointer(sh.index.Home(tags[1])))
+	}
 }

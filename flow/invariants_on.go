@@ -2,7 +2,11 @@
 
 package flow
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/seed-a61be3fe/natplane/internal/index"
+)
 
 // checker checks a shard after Expire. A check is O(sessions), so it waits for
 // as many calls as there are sessions.
@@ -12,6 +16,13 @@ func (c *checker) check(sh *Shard) {
 	if c.skip--; c.skip < 0 {
 		c.skip = sh.sessions
 		sh.verify()
+	}
+}
+
+// hashes panics unless they are those of a session's keys.
+func (*checker) hashes(sh *Shard, id ID, s *Session, inside, outside uint64) {
+	if in, out := sh.tags(id, s); in != index.Tag(inside) || out != index.Tag(outside) {
+		panic(fmt.Sprintf("flow: session %#x has hashes %#x and %#x, not %#x and %#x", id, in, out, index.Tag(inside), index.Tag(outside)))
 	}
 }
 

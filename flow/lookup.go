@@ -4,6 +4,7 @@ package flow
 
 import (
 	"math/bits"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/internal/index"
 )
@@ -26,6 +27,12 @@ func (sh *Shard) Absent(hash uint64) bool {
 	tag := index.Tag(hash)
 	home := sh.index.Home(tag)
 	return home.Match(tag) == 0 && !home.Full() && !sh.index.Overflown()
+}
+
+// Place returns where the search for a hash begins, for who wants to prefetch it: the line
+// may be gone after the next change.
+func (sh *Shard) Place(hash uint64) unsafe.Pointer {
+	return unsafe.Pointer(sh.index.Home(index.Tag(hash)))
 }
 
 // LookupInside returns the session on which the inside sends k, or 0. The home

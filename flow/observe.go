@@ -97,7 +97,7 @@ func (sh *Shard) approach(now Time) Time {
 // shardOf picks the shard of an untranslated flow, the same one for both
 // directions, by the seeded hashes of both keys.
 func (t *Table) shardOf(hash, reverse uint64) *Shard {
-	return &t.shards[uint32(hash^reverse)%uint32(len(t.shards))]
+	return t.Shard(int(uint32(hash^reverse) % uint32(len(t.shards))))
 }
 
 // open shows the tracker of an observed session its first segment, if there is

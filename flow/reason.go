@@ -199,6 +199,9 @@ var reasonText = [...]struct{ code, sentence string }{
 
 var _ = [1]struct{}{}[len(reasonText)-int(NumReasons)] // one text per reason
 
+// MarshalText returns the code, as String does.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // String returns the code of r, such as "no_flow".
 func (r Reason) String() string {
 	if int(r) < len(reasonText) {

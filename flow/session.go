@@ -76,6 +76,13 @@ func (s *Session) MatchOutside(k *Key) bool {
 		s.Key.DstPort == k.SrcPort && s.OutsidePort == k.DstPort && uint8(s.Key.VNIProto) == uint8(k.VNIProto)
 }
 
+// MatchAnswer reports whether s is the IPv4 session that the remote sends the reverse of k
+// on, as MatchOutside would for that.
+func (s *Session) MatchAnswer(k *Key) bool {
+	return s.Key.Dst == k.Dst && s.Outside == k.Src &&
+		s.Key.DstPort == k.DstPort && s.OutsidePort == k.SrcPort && uint8(s.Key.VNIProto) == uint8(k.VNIProto)
+}
+
 // MatchInside6 is MatchInside for an IPv6 session.
 func (s *Session) MatchInside6(k *Key6) bool {
 	a := s.Addrs6()
@@ -90,8 +97,7 @@ func (s *Session) MatchOutside6(k *Key6) bool {
 		s.Key.DstPort == k.SrcPort && s.OutsidePort == k.DstPort && uint8(s.Key.VNIProto) == uint8(k.VNIProto)
 }
 
-// MatchAnswer6 reports whether s is the IPv6 session that the remote sends the reverse of k
-// on, as MatchOutside6 would for that.
+// MatchAnswer6 is MatchAnswer for an IPv6 session.
 func (s *Session) MatchAnswer6(k *Key6) bool {
 	a := s.Addrs6()
 	return a.Remote == k.Dst && a.Outside == k.Src &&

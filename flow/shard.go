@@ -175,6 +175,22 @@ func (sh *Shard) Discard(id ID) {
 // chosen ones do. Then it has done nothing. Amortised cost: two bucket insertions.
 func (sh *Shard) Insert(id ID, s *Session, now Time) bool {
 	in, out := sh.tags(id, s)
+	return sh.insert(id, s, in, out, now)
+}
+
+// InsertHashed is Insert for a caller that knows the hashes of both keys: what Config.Keys
+// says, or the [Hasher] of Key and KeyOutside; 0 is one that is not known. A wrong one makes
+// a session that is not found; builds with the tag natplane_invariants panic.
+func (sh *Shard) InsertHashed(id ID, s *Session, inside, outside uint64, now Time) bool {
+	if inside == 0 || outside == 0 {
+		return sh.Insert(id, s, now)
+	}
+	sh.checker.hashes(sh, id, s, inside, outside)
+	return sh.insert(id, s, index.Tag(inside), index.Tag(outside), now)
+}
+
+// insert is Insert by the tags of the keys.
+func (sh *Shard) insert(id ID, s *Session, in, out uint32, now Time) bool {
 	if !sh.index.Insert(in, uint32(id)) {
 		return false
 	}
@@ -197,6 +213,8 @@ func (sh *Shard) Remove(id ID, s *Session) {
 	in, out, known := sh.wheel.takeTags(id)
 	if !known {
 		in, out = sh.tags(id, s)
+	} else {
+		sh.prefetchTags(sh.wheel.taken + dueAhead - 1)
 	}
 	sh.index.Remove(in, uint32(id))
 	sh.index.Remove(out, uint32(id))
@@ -292,6 +310,30 @@ func (sh *Shard) IDs(dst []ID, after ID) []ID {
 	for i := sh.v6.Next(last); i != 0 && len(dst) < cap(dst); i = sh.v6.Next(i) {
 		if sh.v6.At(i).Proto() != 0 {
 			dst = append(dst, ID(i)|id6)
+		}
+	}
+	return dst
+}
+
+// Sample appends the IDs of sessions at random places to dst, as many as fit into its capacity but sometimes
+// fewer, and some twice: all if there are no more. The same seed gives the same while nothing is inserted or removed.
+// Cost: O(capacity), however many sessions there are.
+func (sh *Shard) Sample(dst []ID, seed uint64) []ID {
+	if sh.Len() <= cap(dst)-len(dst) {
+		return sh.IDs(dst, 0)
+	}
+	h, below4, below6 := NewHasher(seed), sh.v4.Bound(), sh.v6.Bound()
+	for k := uint32(0); len(dst) < cap(dst) && k < 16*uint32(cap(dst)); k++ {
+		i := uint32(h.HashParts(k, 0, 0, 0) % (uint64(below4) + uint64(below6)))
+		switch {
+		case i < below4:
+			if i > 0 && sh.v4.Next(i-1) == i && sh.v4.At(i).Proto() != 0 {
+				dst = append(dst, ID(i))
+			}
+		default:
+			if i -= below4; i > 0 && sh.v6.Next(i-1) == i && sh.v6.At(i).Proto() != 0 {
+				dst = append(dst, ID(i)|id6)
+			}
 		}
 	}
 	return dst

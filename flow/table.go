@@ -3,6 +3,7 @@ package flow
 import (
 	"fmt"
 	"iter"
+	"sync/atomic"
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
@@ -22,8 +23,8 @@ const (
 // Config describes a table. The zero value is valid.
 type Config struct {
 	// Shards is the number of independently locked parts, 1..64; 0 means
-	// DefaultShards. More shards let more goroutines work at once and cost 1 KiB each, and
-	// 16 KiB once they have a session.
+	// DefaultShards. More shards let more goroutines work at once. Each costs 1 KiB from its
+	// first use on, and 16 KiB once it has a session.
 	Shards int
 	// Timeouts are the idle timeouts by class. What is not set is that of
 	// RFCTimeouts.
@@ -59,8 +60,12 @@ func (c Config) Validate() error {
 // forgotten. A Table is safe for concurrent use; see [Shard] for the lock.
 type Table struct {
 	hasher Hasher
-	seeded Hasher // of Config.Seed, for what can be seen
-	shards []Shard
+	seeded Hasher                  // of Config.Seed, for what can be seen
+	shards []atomic.Pointer[Shard] // nil until it is used
+
+	timeouts Timeouts // of shards that are not made yet; immutable, as are the others
+	notice   *Notice
+	keys     func(id ID, s *Session) (inside, outside uint64)
 }
 
 // NewTable returns an empty table, or an error that names every bad field or says
@@ -75,19 +80,17 @@ func NewTable(c Config) (*Table, error) {
 	if c.Shards == 0 {
 		c.Shards = DefaultShards
 	}
-	t := &Table{hasher: secretHasher(c.HashKey), seeded: NewHasher(c.Seed), shards: make([]Shard, c.Shards)}
-	for i := range t.shards {
-		t.shards[i].init(t.hasher, c.Timeouts, c.Notice)
-		t.shards[i].keys = c.Keys
-	}
-	return t, nil
+	return &Table{
+		hasher: secretHasher(c.HashKey), seeded: NewHasher(c.Seed), shards: make([]atomic.Pointer[Shard], c.Shards),
+		timeouts: c.Timeouts, notice: c.Notice, keys: c.Keys,
+	}, nil
 }
 
 // Close returns the table's memory to the system. The table is empty afterwards and
 // stays so: Observe tracks nothing any more. Closing it twice is harmless.
 func (t *Table) Close() {
 	for i := range t.shards {
-		sh := &t.shards[i]
+		sh := t.Shard(i) // which is closed, too, if it is used later
 		sh.Lock()
 		sh.Close()
 		sh.Unlock()
@@ -102,12 +105,36 @@ func (t *Table) Hasher() *Hasher { return &t.hasher }
 func (t *Table) NumShards() int { return len(t.shards) }
 
 // Shard returns shard i.
-func (t *Table) Shard(i int) *Shard { return &t.shards[i] }
+func (t *Table) Shard(i int) *Shard {
+	if sh := t.shards[i].Load(); sh != nil {
+		return sh
+	}
+	return t.makeShard(i)
+}
+
+// makeShard makes shard i, unless somebody else has.
+func (t *Table) makeShard(i int) *Shard {
+	sh := new(Shard)
+	sh.init(t.hasher, t.timeouts, t.notice)
+	sh.keys = t.keys
+	t.shards[i].CompareAndSwap(nil, sh)
+	return t.shards[i].Load()
+}
+
+// used iterates over the shards that have been used, and their numbers.
+func (t *Table) used() iter.Seq2[int, *Shard] {
+	return func(yield func(int, *Shard) bool) {
+		for i := range t.shards {
+			if sh := t.shards[i].Load(); sh != nil && !yield(i, sh) {
+				return
+			}
+		}
+	}
+}
 
 // Len returns the number of sessions, shard by shard.
 func (t *Table) Len() (n int) {
-	for i := range t.shards {
-		sh := &t.shards[i]
+	for _, sh := range t.used() {
 		sh.Lock()
 		n += sh.Len()
 		sh.Unlock()
@@ -117,8 +144,7 @@ func (t *Table) Len() (n int) {
 
 // Bytes returns the memory that sessions and indexes occupy.
 func (t *Table) Bytes() (n int) {
-	for i := range t.shards {
-		sh := &t.shards[i]
+	for _, sh := range t.used() {
 		sh.Lock()
 		n += sh.Bytes()
 		sh.Unlock()
@@ -132,8 +158,7 @@ func (t *Table) Sessions() iter.Seq[Info] {
 	return func(yield func(Info) bool) {
 		ids := make([]ID, 0, 256)
 		infos := make([]Info, 0, 256)
-		for i := range t.shards {
-			sh := &t.shards[i]
+		for _, sh := range t.used() {
 			for after := ID(0); ; after = ids[len(ids)-1] {
 				sh.Lock()
 				ids = sh.IDs(ids[:0], after)
@@ -158,8 +183,7 @@ func (t *Table) Sessions() iter.Seq[Info] {
 // NextDeadline returns the earliest time at which [Table.Expire] may have work
 // to do; see [Shard.NextDeadline].
 func (t *Table) NextDeadline() (at Time, ok bool) {
-	for i := range t.shards {
-		sh := &t.shards[i]
+	for _, sh := range t.used() {
 		sh.Lock()
 		d, found := sh.NextDeadline()
 		sh.Unlock()
@@ -174,8 +198,7 @@ func (t *Table) NextDeadline() (at Time, ok bool) {
 // not nil, is called for each of them before it is removed, with the shard
 // locked. Locks are released between batches of 64.
 func (t *Table) Expire(now Time, expired func(at Time, in Info)) (n int) {
-	for i := range t.shards {
-		sh := &t.shards[i]
+	for _, sh := range t.used() {
 		for more := true; more; {
 			sh.Lock()
 			var ids []ID

@@ -128,6 +128,29 @@ func TestNewAndDiscard(t *testing.T) {
 	assert.Zero(t, sh.Len())
 }
 
+// A session that is inserted by the hashes of its keys is found, and removed, like any other.
+func TestInsertHashed(t *testing.T) {
+	table := newTable(t, Config{Shards: 1})
+	sh, h := table.Shard(0), table.Hasher()
+	sh.Lock()
+	defer sh.Unlock()
+	for i := range uint16(100) {
+		id, s := sh.New(false)
+		s.Key = Key{Src: 10, Dst: 20, SrcPort: i, DstPort: 443, VNIProto: 3<<8 | protoTCP}
+		s.Outside, s.OutsidePort = 30, 1024+i
+		inside, outside := s.Key, s.KeyOutside()
+		require.True(t, sh.InsertHashed(id, s, h.Hash(&inside), h.Hash(&outside), 0))
+		assert.Equal(t, id, sh.LookupInside(&inside, h.Hash(&inside)))
+		assert.Equal(t, id, sh.LookupOutside(&outside, h.Hash(&outside)))
+		if i%2 == 0 {
+			sh.Remove(id, s)
+			assert.Zero(t, sh.LookupInside(&inside, h.Hash(&inside)))
+			assert.Zero(t, sh.LookupOutside(&outside, h.Hash(&outside)))
+		}
+	}
+	assert.Equal(t, 50, sh.Len())
+}
+
 func TestSessionKeys(t *testing.T) {
 	s := Session{
 		Key:     Key{Src: 0x0a000001, Dst: 0xcb007101, SrcPort: 4000, DstPort: 443, VNIProto: 9<<8 | 6},

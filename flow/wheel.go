@@ -132,7 +132,12 @@ func (sh *Shard) arm(id ID, s *Session, deadline uint64) {
 		sh.told = deadline
 		sh.notice.Raise()
 	}
-	mark := slotMark + ID(slot)
+	sh.append(id, s, slot)
+}
+
+// append appends s to the list of a slot.
+func (sh *Shard) append(id ID, s *Session, slot int) {
+	w, mark := &sh.wheel, slotMark+ID(slot)
 	s.next = mark
 	if !w.occupied(slot) {
 		w.busy[slot>>6] |= 1 << (slot & 63)

@@ -138,10 +138,8 @@ func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) 
 	if c.NATGateway == nil {
 		return &attached{}, nil
 	}
-	a := &attached{config: c.gatewayConfig()}
+	a := c.newAttached(admit)
 	config := &a.config
-	a.admitBy(admit)
-	config.Admit = a.ask
 	was := e.gateway.Load()
 	if was.Gateway != nil && was.config.same(*config) && !was.config.hooked() && !config.hooked() {
 		return was, nil
@@ -162,15 +160,29 @@ func (e *Egress) attach(now flow.Time, c EgressConfig, admit func(snat.NewFlow) 
 		}
 		a.Gateway = g
 	}
+	a.place()
+	return a, nil
+}
+
+// newAttached returns what becomes the gateway of c, which has one; admit says which flows begin, nil lets
+// all.
+func (c *EgressConfig) newAttached(admit func(snat.NewFlow) flow.Reason) *attached {
+	a := &attached{config: c.gatewayConfig()}
+	a.admitBy(admit)
+	a.config.Admit = a.ask
+	return a
+}
+
+// place notes which addresses are public, and which are inside.
+func (a *attached) place() {
 	var inside []netip.Prefix
-	for _, b := range config.Backends {
+	for _, b := range a.config.Backends {
 		for _, addr := range b.Addrs {
 			inside = append(inside, owners.Host(addr))
 		}
 		inside = append(inside, b.Inside...)
 	}
-	a.sides = sides.New(config.Addrs(), inside)
-	return a, nil
+	a.sides = sides.New(a.config.Addrs(), inside)
 }
 
 // same reports whether two configurations are the same but for their hooks and for what

@@ -106,19 +106,24 @@ func (s *egressState) layOutDefault(r *resolved, members []int) error {
 	if r.former != nil {
 		had = r.had()
 	}
+	lent := lentEnding("default outbound access")
+	for _, b := range members {
+		for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
+			r.end(b, p, &lent)
+		}
+	}
+	if r.counted {
+		return nil
+	}
 	granted := r.grant(portions, snat.TCP, false, had, func() map[netip.Addr]*grants.Inventory {
 		return map[netip.Addr]*grants.Inventory{s.address: grants.NewInventory(nil)}
 	})
-	lent := lentEnding("default outbound access")
 	for _, b := range members {
 		a := &s.inForce.plan[b]
 		if g := &granted[b]; g.Kept {
 			a.Ports = slices.Concat(a.Ports, ranges(g, had[b], snat.TCP, false))
 		} else {
 			a.Ports = slices.Concat(a.Ports, g.Ranges)
-		}
-		for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
-			r.end(b, p, &lent)
 		}
 	}
 	return nil

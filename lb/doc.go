@@ -39,7 +39,7 @@
 // their frontends to outbound flows, and they conflict with outbound rules. Probes are
 // made by Advance, in virtual time, and answered by Config.Prober; which states of targets
 // follow, with administrative states, package lb/probe says ([probe.States]). A change of
-// health stops no traffic. The state of probes has a lock of its own (health.go), which is
+// health stops no traffic. The state of probes has a lock of its own (lb/internal/health), which is
 // taken after that of the configuration and before those of the translator.
 //
 // An internal load balancer ([FrontendIPConfiguration].PrivateIPAddress) never translates
@@ -113,8 +113,8 @@ package lb
 // Where to look.
 //
 //	who gets which ports?        plan.go, layout.go; block by block, also on a change: lb/internal/grants
-//	what do rules become?        forward.go, from openings (opening.go)
+//	what do rules become?        forward.go, from openings (opening.go); package claims compares their ports
 //	which SNAT option?           snatoption.go; at run time egressdecision.go
 //	where is a field checked?    beside its type; names: resolve.go; several load
 //	                             balancers: internallb.go
-//	who probes?                  health.go, package lb/probe
+//	who probes?                  lb/internal/health, package lb/probe; for which rules: health.go

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -36,7 +37,7 @@ type Egress struct {
 	observation                          // of everything but the gateway
 	gateway     atomic.Pointer[attached] // never nil; another one after each Reconfigure
 	fragments   bool                     // are carried; immutable
-	health      health
+	health      health.Keeper
 
 	mu      sync.RWMutex // taken before any lock of health and of a translator
 	state   egressState
@@ -45,7 +46,7 @@ type Egress struct {
 }
 
 // NewEgress returns the egress that c describes. The error joins every problem of
-// c. NewEgress starts no goroutine; Close returns its memory.
+// c. No goroutine stays; Close returns its memory.
 func NewEgress(c EgressConfig) (*Egress, error) {
 	state, t, err := (&egressState{}).next(0, c, nil)
 	if err != nil {
@@ -63,7 +64,7 @@ func NewEgress(c EgressConfig) (*Egress, error) {
 		return nil, err
 	}
 	e.gateway.Store(g)
-	e.health.adopt(0, state.inForce.health)
+	e.health.Adopt(0, state.inForce.health)
 	return e, nil
 }
 
@@ -112,12 +113,10 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	if e.closed {
 		return snat.Change{}, fmt.Errorf("egress: %w", flow.ErrClosed)
 	}
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
-	if e.health.begun {
-		e.health.probe(now, e.nat)
-	}
-	state, t, err := from.next(now, c, e.health.known)
+	e.health.Lock()
+	defer e.health.Unlock()
+	e.health.Settle(now, e.nat)
+	state, t, err := from.next(now, c, e.health.Known)
 	if err != nil {
 		return snat.Change{}, err
 	}
@@ -143,7 +142,7 @@ func (e *Egress) replace(now flow.Time, c EgressConfig, from egressState) (snat.
 	e.gateway.Store(g)
 	addCuts(&change, was.end(now, g))
 	e.retire(was, g)
-	e.health.adopt(now, state.inForce.health)
+	e.health.Adopt(now, state.inForce.health)
 	e.state = state
 	return change, nil
 }
@@ -167,7 +166,7 @@ func (e *Egress) Metrics() []monitor.Sample {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
-	return e.health.metrics(e.nat, own, e.state.inForce.forwards, 0)
+	return metrics(&e.health, e.nat, own, e.state.inForce.forwards, 0)
 }
 
 // Close returns the memory of the egress and of its gateways. It may be called at any

@@ -57,13 +57,24 @@ type EgressConfig struct {
 // clone returns a copy of c that the caller of this package does not share, as far
 // as an Egress keeps it.
 func (c EgressConfig) clone() EgressConfig {
-	l := &c.LoadBalancer
-	l.FrontendIPConfigurations, l.Backends = cloneFrontends(l.FrontendIPConfigurations), slices.Clone(l.Backends)
-	for i := range l.Backends {
-		b := &l.Backends[i]
-		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
-		b.PublicIPSKU = clonePointer(b.PublicIPSKU)
+	c.LoadBalancer = c.LoadBalancer.clone()
+	if c.NATGateway != nil {
+		c.NATGateway = new(c.NATGateway.clone())
 	}
+	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
+	for i := range c.InternalLoadBalancers {
+		c.InternalLoadBalancers[i] = c.InternalLoadBalancers[i].clone()
+	}
+	if !c.DefaultOutboundRange.IsValid() {
+		c.DefaultOutboundRange = DefaultOutboundRange
+	}
+	return c
+}
+
+// clone returns a copy of c that shares no memory with it, as far as this package keeps it.
+func (c Config) clone() Config {
+	l := &c
+	l.FrontendIPConfigurations, l.Backends = cloneFrontends(l.FrontendIPConfigurations), cloneBackends(l.Backends)
 	l.BackendAddressPools = clonePools(l.BackendAddressPools)
 	l.LoadBalancingRules, l.InboundNATRules, l.OutboundRules = slices.Clone(l.LoadBalancingRules), slices.Clone(l.InboundNATRules), slices.Clone(l.OutboundRules)
 	for i := range l.OutboundRules {
@@ -75,19 +86,24 @@ func (c EgressConfig) clone() EgressConfig {
 	if l.NetworkSecurity != nil {
 		l.NetworkSecurity = new(l.NetworkSecurity.Clone())
 	}
-	if c.NATGateway != nil {
-		g := *c.NATGateway
-		g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
-		c.NATGateway = &g
-	}
-	c.InternalLoadBalancers = slices.Clone(c.InternalLoadBalancers)
-	for i := range c.InternalLoadBalancers {
-		c.InternalLoadBalancers[i] = c.InternalLoadBalancers[i].clone()
-	}
-	if !c.DefaultOutboundRange.IsValid() {
-		c.DefaultOutboundRange = DefaultOutboundRange
-	}
 	return c
+}
+
+// clone returns a copy of g that shares no memory with it.
+func (g NATGateway) clone() NATGateway {
+	g.PublicIPAddresses, g.PublicIPPrefixes = slices.Clone(g.PublicIPAddresses), slices.Clone(g.PublicIPPrefixes)
+	return g
+}
+
+// cloneBackends returns a copy of backends that shares no memory with them.
+func cloneBackends(all []Backend) []Backend {
+	all = slices.Clone(all)
+	for i := range all {
+		b := &all[i]
+		b.Addrs, b.PublicIPAddresses, b.Inside = slices.Clone(b.Addrs), slices.Clone(b.PublicIPAddresses), slices.Clone(b.Inside)
+		b.PublicIPSKU = clonePointer(b.PublicIPSKU)
+	}
+	return all
 }
 
 // cloneFrontends returns a copy of frontend IP configurations that shares no memory with them.

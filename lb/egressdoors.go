@@ -124,7 +124,7 @@ func (e *Egress) AnswersPublicIP(now flow.Time, f snat.NewFlow) bool {
 // to emit. The first call makes no probe from before its now, so begin at the start of the
 // simulation. See [snat.NAT.Advance].
 func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
-	e.health.advance(now, e.nat)
+	e.health.Advance(now, e.nat)
 	e.nat.Advance(now, e.before(emit))
 	if g := e.Gateway(); g != nil {
 		g.Advance(now, emit)
@@ -134,7 +134,7 @@ func (e *Egress) Advance(now flow.Time, emit flow.Sink) {
 // AdvanceStep does a bounded piece of what Advance does, and reports whether all is
 // done. See [snat.NAT.AdvanceStep].
 func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	e.health.advance(now, e.nat)
+	e.health.Advance(now, e.nat)
 	if !e.nat.AdvanceStep(now, e.before(emit)) {
 		return false
 	}
@@ -146,7 +146,7 @@ func (e *Egress) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // waiting. The first probes follow the first call of Advance. See
 // [snat.NAT.NextDeadline].
 func (e *Egress) NextDeadline() (flow.Time, bool) {
-	at, ok := e.health.earlier(e.nat.NextDeadline())
+	at, ok := e.health.Earlier(e.nat.NextDeadline())
 	if g := e.Gateway(); g != nil {
 		if d, waiting := g.NextDeadline(); waiting && (!ok || d < at) {
 			return d, true

@@ -10,12 +10,14 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // egressState is what is in force.
 type egressState struct {
-	config   EgressConfig
+	given    EgressConfig                   // in force
+	config   EgressConfig                   // the same with the rules that were drawn first
 	resolved *resolved                      // config.LoadBalancer; not changed any more
 	admit    func(snat.NewFlow) flow.Reason // says which flows begin; nil lets all
 	inForce  inForce                        // plan by backend; of load balancer and default outbound access
@@ -32,8 +34,9 @@ type egressState struct {
 // next returns the state that follows s when c comes into force at now, and its
 // translator. known is what is known of the health of backends. next keeps no reference
 // to c.
-func (s *egressState) next(now flow.Time, c EgressConfig, known knownHealth) (egressState, snat.Config, error) {
+func (s *egressState) next(now flow.Time, c EgressConfig, known health.Known) (egressState, snat.Config, error) {
 	next := egressState{config: c.clone(), draws: s.draws, rules: map[string]string{}}
+	next.given = next.config
 	r, err := next.config.resolve()
 	if err != nil {
 		return egressState{}, snat.Config{}, err
@@ -103,6 +106,7 @@ func (s *egressState) drawRules(kept map[string]string) (reordered bool) {
 		}
 	}
 	drawn := func(l LoadBalancingRule) bool { return s.rules[l.BackendAddressPool] == l.Name }
+	c.LoadBalancingRules = slices.Clone(c.LoadBalancingRules)
 	slices.SortStableFunc(c.LoadBalancingRules, func(a, b LoadBalancingRule) int {
 		switch {
 		case drawn(a) == drawn(b):

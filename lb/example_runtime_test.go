@@ -180,3 +180,34 @@ func ExampleNATGateway() {
 	// PublicIPAddresses has 17 IPv4 addresses, those of PublicIPPrefixes included: too many: at most 16
 	// <nil> 1032192
 }
+
+// Who holds the ports of a node that runs out of them, and who suffers from that: one pod has seven
+// connections, and its neighbour gets the last port only.
+func ExampleLoadBalancer_Holders() {
+	c := twoNodes()
+	c.OutboundRules[0].AllocatedOutboundPorts = 8
+	c.CountHolders.On = true
+	l, err := lb.New(c)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer l.Close()
+	send := func(pod string, connections int) {
+		for i := range connections {
+			l.Outbound(flow.At(0), syn(netip.AddrPortFrom(netip.MustParseAddr(pod), uint16(41000+i)), netip.MustParseAddrPort("203.0.113.80:443")))
+		}
+	}
+	send("10.244.0.9", 7)
+	send("10.244.0.11", 3)
+	for _, h := range l.Holders(flow.At(0), snat.HoldersByInside).Rows {
+		fmt.Printf("%v on %s: %d ports, %d refused, to blame for %d refusals\n", h.Inside, h.Instance, h.Ports, h.Suffered, h.Blamed)
+	}
+	for _, h := range l.Holders(flow.At(0), snat.HoldersByDestination).Rows {
+		fmt.Printf("%v: %d ports, %d refused\n", h.Remote, h.Ports, h.Suffered)
+	}
+	// Output:
+	// 10.244.0.9 on node0: 7 ports, 0 refused, to blame for 2 refusals
+	// 10.244.0.11 on node0: 1 ports, 2 refused, to blame for 0 refusals
+	// 203.0.113.80:443: 8 ports, 2 refused
+}

@@ -333,6 +333,9 @@ func wrongDataplane() []wrongField {
 		public("snat.Behavior.Share", func(c *Config) { c.TCP.Share = 99 }, "TCP.Share 99: out of range"),
 
 		public("snat.Dataplane.Shards", func(c *Config) { c.Shards = 65 }, "Shards 65: out of range"),
+		public("snat.CountHolders.Window", func(c *Config) { c.CountHolders.Window = 1 }, "CountHolders.Window 1ns: out of range"),
+		public("snat.CountHolders.IdleAfter", func(c *Config) { c.CountHolders.IdleAfter = -1 }, "CountHolders.IdleAfter -1ns: out of range"),
+		public("snat.CountHolders.Limit", func(c *Config) { c.CountHolders.Limit = 63 }, "CountHolders.Limit 63: out of range"),
 		public("snat.Dataplane.ReclaimGrace", func(c *Config) { c.ReclaimGrace = -1 }, "ReclaimGrace -1ns: timeout is not a whole number of milliseconds"),
 		public("snat.Dataplane.Admit", func(c *Config) { c.Admit = func(snat.NewFlow) flow.Reason { return flow.ReasonNone } }, "Admit \"func\": conflict: NetworkSecurity decides which flows begin"),
 		gateway("snat.ICMP.QueryPerDestination", func(c *GatewayConfig) { c.ICMP.QueryPerDestination = true }, "ICMP.QueryPerDestination true: does not go together with Shared ports: the ports of a gateway are"),
@@ -436,6 +439,8 @@ var rightFields = map[string]string{
 	"snat.Dataplane.Fragments":       "its fields have rows",
 	"snat.Dataplane.HoldSYN":         "its fields have rows",
 	"snat.Dataplane.Lenient":         "its fields are choices",
+	"snat.Dataplane.CountHolders":    "its fields have rows",
+	"snat.CountHolders.On":           "a choice",
 	"snat.Dataplane.CountTraffic":    "a choice",
 	"snat.Dataplane.Log":             "its fields have rows",
 	"snat.Dataplane.Hooks":           "its fields are functions",

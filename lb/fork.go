@@ -4,9 +4,9 @@ package lb
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -28,8 +28,8 @@ type Ties struct {
 func (l *LoadBalancer) Fork(ties Ties) (*LoadBalancer, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	l.health.mu.Lock()
-	defer l.health.mu.Unlock()
+	l.health.Lock()
+	defer l.health.Unlock()
 	if l.inForce.security != nil {
 		ties.Admit = nil
 	}
@@ -37,9 +37,15 @@ func (l *LoadBalancer) Fork(ties Ties) (*LoadBalancer, error) {
 	if err != nil {
 		return nil, err
 	}
-	to := &LoadBalancer{translator: translator{observation{nat}}, inForce: l.inForce, own: l.own}
-	to.inForce.health = verdicts{}
-	l.health.forkTo(&to.health, ties.Prober)
+	to := &LoadBalancer{translator: translator{observation{nat}}, config: l.config, inForce: l.inForce, own: l.own}
+	if to.config.Hooks = ties.Hooks; to.config.Admit != nil && ties.Admit != nil {
+		to.config.Admit = ties.Admit
+	}
+	if to.config.Prober != nil && ties.Prober != nil {
+		to.config.Prober = ties.Prober
+	}
+	to.inForce.health = health.Verdicts{}
+	l.health.ForkTo(&to.health, ties.Prober)
 	return to, nil
 }
 
@@ -54,7 +60,7 @@ func (g *Gateway) Fork(ties snat.Ties) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Gateway{translator{observation{nat}}, g.security}, nil
+	return &Gateway{translator{observation{nat}}, g.security, g.config}, nil
 }
 
 // Fork returns an independent copy of e with its NAT gateway, both of the same moment, that goes
@@ -68,8 +74,8 @@ func (e *Egress) Fork(ties Ties) (*Egress, error) {
 func (e *Egress) ForkWith(ties Ties, also func() error) (*Egress, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	e.health.mu.Lock()
-	defer e.health.mu.Unlock()
+	e.health.Lock()
+	defer e.health.Unlock()
 	to := &Egress{state: e.state, fragments: e.fragments}
 	s, d := &to.state, &to.state.config.LoadBalancer.Dataplane
 	if s.inForce.security == nil && s.admit != nil && ties.Admit != nil {
@@ -78,7 +84,8 @@ func (e *Egress) ForkWith(ties Ties, also func() error) (*Egress, error) {
 	if d.Hooks = ties.Hooks; s.config.LoadBalancer.Prober != nil && ties.Prober != nil {
 		s.config.LoadBalancer.Prober = ties.Prober
 	}
-	s.inForce.health, s.rules = verdicts{}, maps.Clone(s.rules)
+	s.given.LoadBalancer.Admit, s.given.LoadBalancer.Hooks, s.given.LoadBalancer.Prober = d.Admit, d.Hooks, s.config.LoadBalancer.Prober
+	s.inForce.health, s.rules = health.Verdicts{}, maps.Clone(s.rules)
 	gateway, was := &attached{}, e.gateway.Load()
 	nat, err := e.nat.ForkWith(snat.Ties{Admit: s.admit, Hooks: ties.Hooks}, func() (err error) {
 		if gateway, err = was.fork(s.admit, ties.Hooks); err != nil {
@@ -94,7 +101,7 @@ func (e *Egress) ForkWith(ties Ties, also func() error) (*Egress, error) {
 	}
 	to.observation = observation{nat}
 	to.gateway.Store(gateway)
-	e.health.forkTo(&to.health, ties.Prober)
+	e.health.ForkTo(&to.health, ties.Prober)
 	return to, nil
 }
 
@@ -110,24 +117,4 @@ func (g *attached) fork(admit func(snat.NewFlow) flow.Reason, hooks snat.Hooks) 
 	var err error
 	to.Gateway, err = g.Gateway.Fork(snat.Ties{Admit: to.ask, Hooks: hooks})
 	return to, err
-}
-
-// forkTo makes to, which is zero, a copy of h, which asks prober, or that of h if it is nil. h.mu
-// must be held.
-func (h *health) forkTo(to *health, prober probe.Prober) {
-	to.next.Store(h.next.Load())
-	to.now, to.running, to.begun, to.prober = h.now, h.running, h.begun, h.prober
-	if h.prober != nil && prober != nil {
-		to.prober = prober
-	}
-	to.monitors, to.order, to.dirty = make(map[string]*probe.Monitor, len(h.monitors)), h.order, slices.Clone(h.dirty)
-	for of, m := range h.monitors {
-		to.monitors[of] = m.Fork(probe.ProberFunc(to.ask))
-	}
-	to.members = h.members // made anew with each configuration, and not changed
-	to.rules = slices.Clone(h.rules)
-	for i := range to.rules {
-		r := &to.rules[i]
-		r.members, r.states = slices.Clone(r.members), slices.Clone(r.states)
-	}
 }

@@ -4,6 +4,7 @@ package lb
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -45,7 +46,8 @@ type GatewayConfig struct {
 // routes, its hooks and what is asked of new flows. It is safe for concurrent use.
 type Gateway struct {
 	translator
-	security *nsg.Compiled // nil if there are no groups; immutable
+	security *nsg.Compiled  // nil if there are no groups; immutable
+	config   *GatewayConfig // that of NewGateway; nil if an Egress has made it
 }
 
 // Validate returns nil if [NewGateway] would accept c as far as this package is
@@ -123,8 +125,25 @@ func (c *GatewayConfig) compile() (snat.Config, *nsg.Compiled, error) {
 
 // NewGateway returns the gateway that c describes. The error joins every problem of
 // c, as Validate reports them, or is what snat.New says about the fields that are
-// only passed on to it. NewGateway starts no goroutine; Close returns its memory.
-func NewGateway(c GatewayConfig) (*Gateway, error) { return c.start(0, nil) }
+// only passed on to it. No goroutine stays; Close returns its memory.
+func NewGateway(c GatewayConfig) (*Gateway, error) {
+	c = c.clone()
+	g, err := c.start(0, nil)
+	if err == nil {
+		g.config = &c
+	}
+	return g, err
+}
+
+// clone returns a copy of c that shares no memory with it.
+func (c GatewayConfig) clone() GatewayConfig {
+	c.NATGateway, c.Backends, c.Routes = c.NATGateway.clone(), cloneBackends(c.Backends), slices.Clone(c.Routes)
+	c.ICMP.RouterAddrs = slices.Clone(c.ICMP.RouterAddrs)
+	if c.NetworkSecurity != nil {
+		c.NetworkSecurity = new(c.NetworkSecurity.Clone())
+	}
+	return c
+}
 
 // start is NewGateway at now. Backends get the indexes that they are about to have in like,
 // unless that is nil.
@@ -137,7 +156,7 @@ func (c *GatewayConfig) start(now flow.Time, like *snat.NAT) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("NAT gateway %q: %w", c.Name, err)
 	}
-	return &Gateway{translator{observation{nat}}, groups}, nil
+	return &Gateway{translator{observation{nat}}, groups, nil}, nil
 }
 
 // SecurityGroups returns the network security groups of GatewayConfig.NetworkSecurity, or nil

@@ -620,7 +620,7 @@ func (m *inboundModel) end() {
 
 func TestInboundModel(t *testing.T) {
 	const seeds = 12
-	ops := pkttest.Operations(12_000, 120_000, 1_200_000) / seeds
+	ops := pkttest.Operations(30_000, 120_000, 1_200_000) / seeds
 	seen := map[string]int{}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -632,6 +632,8 @@ func TestInboundModel(t *testing.T) {
 				}
 				if i%400 == 399 {
 					m.fork()
+				} else if i%400 == 199 {
+					m.restore()
 				}
 				if i%2000 == 0 {
 					clear(m.chosen)

@@ -205,7 +205,7 @@ func (e *Egress) InternalMetrics(name string) ([]monitor.Sample, bool) {
 		return nil, false
 	}
 	own := ownAddrsOf(e.state.config.LoadBalancer.Backends)
-	return e.health.metrics(e.nat, own, e.state.inForce.forwards, k), true
+	return metrics(&e.health, e.nat, own, e.state.inForce.forwards, k), true
 }
 
 // InternalPortMappings returns the frontend ports of the inbound NAT rules of an internal load

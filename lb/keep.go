@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb/internal/grants"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -20,14 +21,16 @@ type inForce struct {
 	balancers []balancerInForce // that of the configuration, then those beside it
 	plan      []Allocation
 	forwards  []forwarded // of the translator
-	health    verdicts
+	health    health.Verdicts
 	security  *nsg.Compiled  // nil if there are no groups
-	shards    int            // of the translator, since it began
+	policies  int            // different ones that the translator began with
+	shards    int            // so of the translator, since it began
 	resting   []restingBlock // some may be over
 
-	known knownHealth
+	known health.Known
 
 	dropsHAPortsFragments bool
+	exact                 bool // what comes is the same, so that plan is that of it
 }
 
 // balancerInForce is what a change finds of one load balancer.
@@ -96,6 +99,9 @@ func (r *resolved) restAfter(plan []Allocation) (all []restingBlock) {
 	if r.former == nil || r.ReclaimGrace <= 0 {
 		return nil
 	}
+	if r.former.exact {
+		return r.former.resting
+	}
 	type block struct {
 		protocol snat.Protocol
 		frontend netip.Addr
@@ -115,8 +121,8 @@ func (r *resolved) restAfter(plan []Allocation) (all []restingBlock) {
 		blocks(a, func(b block) { granted[b] = true })
 	}
 	for _, c := range r.rulePorts {
-		for k := int(c.first) / snat.BlockSize; k <= int(c.last)/snat.BlockSize; k++ {
-			granted[block{c.protocol, r.FrontendIPConfigurations[c.frontend].addr(), k}] = true
+		for k := int(c.First) / snat.BlockSize; k <= int(c.Last)/snat.BlockSize; k++ {
+			granted[block{c.Protocol, r.FrontendIPConfigurations[c.Frontend].addr(), k}] = true
 		}
 	}
 	until := r.former.now.Add(r.ReclaimGrace)

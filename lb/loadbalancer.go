@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -18,16 +19,17 @@ import (
 type LoadBalancer struct {
 	translator
 
-	health health
+	health health.Keeper
 
 	mu      sync.RWMutex // taken before any lock of health and nat; guards all below
+	config  Config       // a copy
 	inForce inForce
 	own     ownAddrs
 }
 
 // New returns the load balancer that c describes. The error joins every problem
 // of c, as Config.Validate reports them, or is what snat.New says about the fields
-// that are only passed on to it. New starts no goroutine; Close returns its memory.
+// that are only passed on to it. No goroutine stays; Close returns its memory.
 func New(c Config) (*LoadBalancer, error) {
 	inForce, config, err := c.compile(nil)
 	if err != nil {
@@ -37,8 +39,8 @@ func New(c Config) (*LoadBalancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	l := &LoadBalancer{translator: translator{observation{nat}}, inForce: inForce, own: ownAddrsOf(c.Backends)}
-	l.health.adopt(0, inForce.health)
+	l := &LoadBalancer{translator: translator{observation{nat}}, config: c.clone(), inForce: inForce, own: ownAddrsOf(c.Backends)}
+	l.health.Adopt(0, inForce.health)
 	return l, nil
 }
 
@@ -63,13 +65,11 @@ func New(c Config) (*LoadBalancer, error) {
 func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.health.mu.Lock()
-	defer l.health.mu.Unlock()
-	if l.health.begun {
-		l.health.probe(now, l.nat)
-	}
+	l.health.Lock()
+	defer l.health.Unlock()
+	l.health.Settle(now, l.nat)
 	former := l.inForce
-	former.now, former.known = now, l.health.known
+	former.now, former.known = now, l.health.Known
 	next, config, err := c.compile(&former)
 	if err != nil {
 		return snat.Change{}, err
@@ -78,8 +78,8 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 	if err != nil {
 		return snat.Change{}, fmt.Errorf("load balancer %q: %w", c.Name, err)
 	}
-	l.health.adopt(now, next.health)
-	l.inForce, l.own = next, ownAddrsOf(c.Backends)
+	l.health.Adopt(now, next.health)
+	l.config, l.inForce, l.own = c.clone(), next, ownAddrsOf(c.Backends)
 	return change, nil
 }
 
@@ -87,14 +87,14 @@ func (l *LoadBalancer) Reconfigure(now flow.Time, c Config) (snat.Change, error)
 // to emit. The first call makes no probe from before its now, so begin at the start of the
 // simulation. See [snat.NAT.Advance].
 func (l *LoadBalancer) Advance(now flow.Time, emit flow.Sink) {
-	l.health.advance(now, l.nat)
+	l.health.Advance(now, l.nat)
 	l.nat.Advance(now, emit)
 }
 
 // AdvanceStep makes the probes that are due at now, does a bounded piece of what else
 // Advance does, and reports whether all is done.
 func (l *LoadBalancer) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
-	l.health.advance(now, l.nat)
+	l.health.Advance(now, l.nat)
 	return l.nat.AdvanceStep(now, emit)
 }
 
@@ -102,7 +102,7 @@ func (l *LoadBalancer) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 // to expire or to be probed. The first probes follow the first call of Advance. See
 // [snat.NAT.NextDeadline].
 func (l *LoadBalancer) NextDeadline() (flow.Time, bool) {
-	return l.health.earlier(l.nat.NextDeadline())
+	return l.health.Earlier(l.nat.NextDeadline())
 }
 
 // PortMappings returns the frontend ports of the inbound NAT rules in force, as

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/lb/monitor"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -17,19 +18,19 @@ import (
 func (l *LoadBalancer) Metrics() []monitor.Sample {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.health.metrics(l.nat, l.own, l.inForce.forwards, 0)
+	return metrics(&l.health, l.nat, l.own, l.inForce.forwards, 0)
 }
 
 // metrics returns a sample of every series of a load balancer, by its number among those in
 // force. What no rule of another one is about is number 0's. The owner's lock must be held,
 // so that forwards are those in force.
-func (h *health) metrics(nat *snat.NAT, own ownAddrs, forwards []forwarded, balancer int) []monitor.Sample {
+func metrics(h *health.Keeper, nat *snat.NAT, own ownAddrs, forwards []forwarded, balancer int) []monitor.Sample {
 	of := map[netip.Addr]int{} // load balancers by frontend
 	for i := range forwards {
 		of[forwards[i].frontend] = forwards[i].balancer
 	}
 	samples := appendPortTraffic(monitor.LoadBalancer(nat, own.of), nat, forwards)
-	return slices.DeleteFunc(h.appendMetrics(samples, forwards), func(s monitor.Sample) bool {
+	return slices.DeleteFunc(appendMetrics(h, samples, forwards), func(s monitor.Sample) bool {
 		return of[s.FrontendIPAddress] != balancer
 	})
 }
@@ -66,16 +67,15 @@ type frontendPort struct {
 
 // appendMetrics appends the availability of the frontend ports of forwards, then of
 // backends by rule. The owner's lock must be held, so that forwards are those in force.
-func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func appendMetrics(h *health.Keeper, samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
+	h.Lock()
+	defer h.Unlock()
 	takes := make([]bool, len(forwards)) // new flows
 	for i, f := range forwards {
 		takes[i] = len(f.backends) > 0
 	}
-	for i := range h.rules {
-		rule := &h.rules[i]
-		takes[rule.forward] = slices.Contains(rule.states, snat.TargetUp)
+	for _, rule := range h.Rules() {
+		takes[rule.Forward] = slices.Contains(rule.States, snat.TargetUp)
 	}
 	var order []frontendPort
 	up, rules := map[frontendPort]int{}, map[frontendPort]int{} // for TCP and for UDP there may be one each
@@ -96,27 +96,23 @@ func (h *health) appendMetrics(samples []monitor.Sample, forwards []forwarded) [
 		d := monitor.Dimensions{FrontendIPAddress: p.frontend, FrontendPort: p.port}
 		samples = append(samples, monitor.Sample{Metric: monitor.VipAvailability, Dimensions: d, Value: 100 * float64(up[p]) / float64(rules[p])})
 	}
-	return h.appendProbes(samples, forwards)
+	return appendProbes(h, samples, forwards)
 }
 
-// appendProbes appends the availability of the backends of rules with a probe. h.mu must
-// be held.
-func (h *health) appendProbes(samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
-	found := map[watched]probe.Minute{}
-	for of, m := range h.monitors {
-		for s := range m.Statuses() {
-			found[watched{of, s.Probe, s.Backend}] = s.Minute
-		}
-	}
-	for i := range h.rules {
-		rule := &h.rules[i]
-		f := &forwards[rule.forward]
-		for j, b := range rule.backends {
-			value := found[watched{rule.of, rule.probe.Name, b}].Availability()
-			switch admin := rule.members[j].Admin; {
+// appendProbes appends the availability of the backends of rules with a probe. h must be
+// locked.
+func appendProbes(h *health.Keeper, samples []monitor.Sample, forwards []forwarded) []monitor.Sample {
+	availability := h.Availability()
+	rules := h.Rules()
+	for i := range rules {
+		rule := &rules[i]
+		f := &forwards[rule.Forward]
+		for j, b := range rule.Backends {
+			value := availability(rule, j)
+			switch admin := rule.Members[j].Admin; {
 			case admin == probe.AdminDown:
 				value = 0
-			case admin == probe.AdminUp, len(h.monitors) == 0:
+			case admin == probe.AdminUp, !h.Probes():
 				value = 100
 			}
 			samples = append(samples, monitor.Sample{Metric: monitor.DipAvailability, Value: value, Dimensions: monitor.Dimensions{

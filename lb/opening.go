@@ -5,11 +5,11 @@ package lb
 
 import (
 	"cmp"
-	"slices"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/claims"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -40,16 +40,6 @@ func (o *opening) ports() int { return int(o.last) - int(o.first) + 1 }
 // target names whom a rule serves: all members of a pool, or one backend.
 type target struct{ pool, backend string }
 
-// portClaim is a run of frontend ports that a rule uses, in one protocol.
-type portClaim struct {
-	frontend    int
-	protocol    snat.Protocol // TCP or UDP
-	first, last uint16
-	path        string
-	floating    bool
-	haPorts     bool
-}
-
 // checkOpening checks what both kinds of rules have, and notes the opening and its
 // frontend ports.
 func (r *resolved) checkOpening(o opening, frontend string) {
@@ -76,7 +66,7 @@ func (r *resolved) checkOpening(o opening, frontend string) {
 	o.frontend = f
 	for _, p := range []snat.Protocol{snat.TCP, snat.UDP} {
 		if covers(o.protocol, p) {
-			r.rulePorts = append(r.rulePorts, portClaim{f, p, o.first, o.last, path, o.floating, o.haPorts})
+			r.rulePorts = append(r.rulePorts, claims.Claim{Frontend: f, Protocol: p, First: o.first, Last: o.last, Path: path, Floating: o.floating, HAPorts: o.haPorts})
 		}
 	}
 	_, known := r.pools[o.target.pool]
@@ -119,31 +109,10 @@ func (r *resolved) served(o *opening) []int {
 // checkRulePorts finds frontend ports that two rules use, unless both float and one of them
 // has HA ports.
 func (r *resolved) checkRulePorts() {
-	slices.SortStableFunc(r.rulePorts, func(a, b portClaim) int {
-		return cmp.Or(cmp.Compare(a.frontend, b.frontend), cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.first, b.first))
+	claims.Sort(r.rulePorts)
+	claims.Conflicts(r.rulePorts, func(c, o *claims.Claim) {
+		r.Add(c.Path+": frontend port", c.First, flow.ErrConflict, "%s uses it on %q too", o.Path, r.FrontendIPConfigurations[c.Frontend].Name)
 	})
-	reported := map[[2]string]bool{} // a pair of rules for both protocols is one problem
-	for _, haPorts := range []bool{false, true} {
-		r.checkOverlaps(slices.DeleteFunc(slices.Clone(r.rulePorts), func(c portClaim) bool { return c.floating && c.haPorts != haPorts }), reported)
-	}
-}
-
-// checkOverlaps finds claims that overlap, which are sorted, and notes the pairs.
-func (r *resolved) checkOverlaps(claims []portClaim, reported map[[2]string]bool) {
-	for i, outer := 1, 0; i < len(claims); i++ {
-		o, c := claims[outer], claims[i]
-		if o.frontend != c.frontend || o.protocol != c.protocol || o.last < c.first {
-			outer = i
-			continue
-		}
-		if pair := [2]string{o.path, c.path}; !reported[pair] {
-			reported[pair] = true
-			r.Add(c.path+": frontend port", c.first, flow.ErrConflict, "%s uses it on %q too", o.path, r.FrontendIPConfigurations[c.frontend].Name)
-		}
-		if c.last > o.last {
-			outer = i
-		}
-	}
 }
 
 // checkBackendPorts finds ports of backends that two rules lead to, although one of

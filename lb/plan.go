@@ -14,6 +14,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/internal/turns"
 	"github.com/seed-a61be3fe/natplane/lb/internal/grants"
+	"github.com/seed-a61be3fe/natplane/lb/internal/health"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -94,6 +95,7 @@ func (r *resolved) follow(former *inForce) {
 		if b.former, b.was = former, nil; former != nil {
 			b.was = former.balancer(k > 0, b.Name)
 		}
+		b.counted = b.counted || former != nil && former.exact // then there is nothing to lay out
 	}
 }
 
@@ -167,17 +169,17 @@ func (r *resolved) translator(next *inForce) snat.Config {
 			Name: b.Name, Addrs: b.Addrs, PublicAddrs: b.PublicIPAddresses, Inside: b.Inside, Ports: next.plan[i].Ports,
 		}
 	}
-	next.health = verdicts{prober: r.Prober}
+	next.health = health.Verdicts{Prober: r.Prober}
 	for k, b := range r.balancers() {
 		in := &next.balancers[k]
 		forwards, of := b.forwards(in.ports, in.vacated)
 		for i := range of {
 			of[i].balancer = k
 		}
-		next.health.judge(b, len(t.Forwards), of)
+		b.judge(&next.health, len(t.Forwards), of)
 		t.Forwards, next.forwards = append(t.Forwards, forwards...), append(next.forwards, of...)
 	}
-	next.health.apply(t.Forwards)
+	next.health.Apply(t.Forwards)
 	r.setPolicies(&t, next)
 	return t
 }
@@ -319,9 +321,9 @@ func (r *resolved) squeeze(demands []demand, inventories map[netip.Addr]*grants.
 func (r *resolved) inventories(p snat.Protocol, is6 bool) map[netip.Addr]*grants.Inventory {
 	rulePorts := map[int][]uint16{} // by frontend configuration
 	for _, c := range r.rulePorts {
-		if c.protocol == p {
-			for block := int(c.first) / snat.BlockSize; block <= int(c.last)/snat.BlockSize; block++ {
-				rulePorts[c.frontend] = append(rulePorts[c.frontend], uint16(block*snat.BlockSize)) // one port stands for all of its block
+		if c.Protocol == p {
+			for block := int(c.First) / snat.BlockSize; block <= int(c.Last)/snat.BlockSize; block++ {
+				rulePorts[c.Frontend] = append(rulePorts[c.Frontend], uint16(block*snat.BlockSize)) // one port stands for all of its block
 			}
 		}
 	}

@@ -149,7 +149,14 @@ func (r *resolved) setPolicies(t *snat.Config, next *inForce) {
 	if len(own) > most {
 		of.Include("", problems.New(path+": different idle timeouts and reset settings", len(own), ErrUnsupported, "%s", why))
 	}
-	if next.shards = max(cmp.Or(t.Shards, flow.DefaultShards), len(own)); r.former != nil {
-		next.shards = r.former.shards
+	if next.policies = len(own); r.former != nil {
+		next.policies = max(r.former.policies, len(own))
 	}
+	next.shards = next.mostPolicies(&t.Dataplane)
+}
+
+// mostPolicies returns how many shards the translator has, and so how many different policies
+// there can be while it runs.
+func (f *inForce) mostPolicies(d *snat.Dataplane) int {
+	return max(cmp.Or(d.Shards, flow.DefaultShards), f.policies)
 }

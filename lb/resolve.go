@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
+	"github.com/seed-a61be3fe/natplane/lb/internal/claims"
 	"github.com/seed-a61be3fe/natplane/lb/internal/owners"
 	"github.com/seed-a61be3fe/natplane/lb/nsg"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -29,7 +30,7 @@ type resolved struct {
 	security                   *nsg.Compiled        // nil if there are no groups
 	probes                     map[string]int       // name to index
 	frontends, backends, pools map[string]int       // name to index
-	rulePorts                  []portClaim          // of load-balancing and inbound NAT rules, sorted
+	rulePorts                  []claims.Claim       // of load-balancing and inbound NAT rules, sorted
 	openings                   []opening            // of these rules, as far as their names are known
 	membersOf                  map[poolFamily][]int // what served has looked up
 	outboundFrontends          map[int]int          // frontend index to the first outbound rule that uses it

@@ -57,6 +57,11 @@ func (o *observation) Remembers(now flow.Time, f snat.NewFlow) bool { return o.n
 // TopPorts returns the k biggest users of ports, none for k of 0 or less. See [snat.NAT.TopPorts].
 func (o *observation) TopPorts(k int, by snat.By) []snat.PortUser { return o.nat.TopPorts(k, by) }
 
+// Holders returns who holds ports, and who is refused them because of whom. See [snat.NAT.Holders].
+func (o *observation) Holders(now flow.Time, by snat.HoldersBy) snat.Holders {
+	return o.nat.Holders(now, by)
+}
+
 // translator is a translator with all its doors open.
 type translator struct {
 	observation

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/security"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -16,7 +17,7 @@ import (
 
 // newAdmission makes the rules of a valid configuration, whose nodes and Services are given. The
 // error is about rules for Services and host ports.
-func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (*admission.Rules, error) {
+func newAdmission(c *ClusterConfig, nodes []fleet.Node, services []security.Service) (*admission.Rules, error) {
 	config := admission.Config{
 		RestrictIMDS: c.RestrictIMDS, NetworkPolicy: c.NetworkPolicy, Admit: c.Admit, Machine: c.machine, Exit: c.exit,
 		Unmasked: c.unmasked(), Security: c.security(nodes, services),
@@ -29,7 +30,7 @@ func newAdmission(c *ClusterConfig, nodes []Node, services []security.Service) (
 }
 
 // security describes what decides about security groups.
-func (c *ClusterConfig) security(nodes []Node, services []security.Service) *security.Cluster {
+func (c *ClusterConfig) security(nodes []fleet.Node, services []security.Service) *security.Cluster {
 	s := &security.Cluster{User: c.SecurityGroups, VirtualNetwork: c.virtualNetwork(), Services: services}
 	s.Beyond = c.OutboundType == OutboundUserDefinedRouting || len(c.VNet.ServiceEndpoints)+len(c.Masquerade.NonMasqueradeCIDRs) > 0
 	s.Nodes = make([]security.Node, len(nodes))
@@ -72,12 +73,4 @@ func (c *Cluster) admitLeg(l kubeproxy.Leg) flow.Reason {
 	return s.admitted.DecideLeg(&admission.Leg{
 		Node: node.Name, Outside: l.From == kubeproxy.FromWire, Protocol: l.Proto, Client: l.Client, Seen: l.Seen, Endpoint: l.Endpoint,
 	})
-}
-
-// addr returns the node's own address of a family, which the cluster has.
-func (n *Node) addr(is6 bool) netip.Addr {
-	if is6 {
-		return n.Addrs[ipv6]
-	}
-	return n.Addrs[ipv4]
 }

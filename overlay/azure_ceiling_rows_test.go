@@ -36,7 +36,7 @@ func TestAzureRow_11_2_connections(t *testing.T) {
 	l := ceilings.Azure(64 * gibibyte)
 	require.Equal(t, 500_000, l.VMConnections)
 	limit := l.VMConnections
-	if testing.Short() {
+	if pkttest.Short() {
 		limit = 1000
 	}
 	fills(t, ceilings.Limits{VMConnections: limit}, limit, flow.ReasonVMConnections)

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/outbound"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 )
@@ -107,7 +108,7 @@ func (s *state) addresses(e *serviceEntry, taken map[netip.Addr]bool) ([]netip.A
 		a := c.chosenAddr(e, f, taken, &l)
 		if !a.IsValid() {
 			if a = c.nextAddress(f, taken); !a.IsValid() {
-				l.Add("Type", e.Type, flow.ErrTooMany, "no free %v address in %v", f, c.LoadBalancerProfile.managedRange(f))
+				l.Add("Type", e.Type, flow.ErrTooMany, "no free %v address in %v", f, c.outbound().Range(int(f)))
 				continue
 			}
 		}
@@ -150,8 +151,8 @@ func (v *validation) checkServiceAddresses(field string, addrs []netip.Addr) {
 
 // nextAddress returns the next free address of a managed range.
 func (c *ClusterConfig) nextAddress(f family, taken map[netip.Addr]bool) netip.Addr {
-	from := c.LoadBalancerProfile.managedRange(f)
-	for i := uint64(maxManagedIPs + 1); ; i++ {
+	from := c.outbound().Range(int(f))
+	for i := uint64(outbound.MaxManaged + 1); ; i++ {
 		a := addressing.At(from.Masked(), i)
 		if !from.Contains(a) || i > 1<<16 {
 			return netip.Addr{}

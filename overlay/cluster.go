@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/lb"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/rejects"
@@ -48,7 +49,7 @@ type Cluster struct {
 }
 
 // New creates a cluster with all its nodes and without pods. The error is that
-// of [ClusterConfig.Validate]. New starts no goroutine; Close returns the memory.
+// of [ClusterConfig.Validate]. No goroutine stays; Close returns the memory.
 func New(cfg ClusterConfig) (*Cluster, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -57,22 +58,22 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 	cfg = cfg.withDefaults()
 	c := new(Cluster)
 	c.watch(&cfg)
-	f := cfg.plan(&fleet{}, nil)
-	admitted, err := newAdmission(&cfg, f.nodes, nil)
+	f := cfg.planned(nil).Plan(new(fleet.Fleet))
+	admitted, err := newAdmission(&cfg, f.Nodes, nil)
 	if err != nil {
 		panic(fmt.Sprintf("overlay: security groups passed validation: %v", err))
 	}
-	egressConfig := cfg.compile(f.nodes, admitted)
+	egressConfig := cfg.compile(f.Nodes, admitted)
 	egress, err := lb.NewEgress(egressConfig)
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := snat.New(cfg.compileNodes(f.nodes, c.admit))
+	nodes, err := snat.New(cfg.compileNodes(f.Nodes, c.admit))
 	if err != nil {
 		egress.Close()
 		return nil, fmt.Errorf("nodes: %w", err)
 	}
-	c.egress, c.nodes, c.pods.table = egress, nodes, podtable.New(len(f.nodes))
+	c.egress, c.nodes, c.pods.table = egress, nodes, podtable.New(len(f.Nodes))
 	s := newState(cfg, egressConfig, admitted, f, nil, c.indexes(), func(string) *podtable.Bits { return new(podtable.Bits) })
 	s.given = given
 	s.setMachines(nil)
@@ -89,7 +90,7 @@ func New(cfg ClusterConfig) (*Cluster, error) {
 		return nil, err
 	}
 	c.applyGateways(s, plan)
-	c.pods.hostPorts.proxy, c.rejects.Notice = c.proxy, &c.proxyNotice
+	c.pods.hostPorts.Proxy, c.rejects.Notice = c.proxy, &c.proxyNotice
 	c.proxy.SetNodes(s.proxiedNodes(nil))
 	c.setState(s) // once more, for proxies
 	return c, nil
@@ -181,9 +182,9 @@ func (c *Cluster) EgressConfig() lb.EgressConfig { return c.state.Load().egress 
 // Nodes returns all nodes, ordered by Index.
 func (c *Cluster) Nodes() []Node {
 	s := c.state.Load()
-	nodes := make([]Node, len(s.nodes))
-	for i, n := range s.nodes {
-		nodes[i] = n.clone()
+	nodes := make([]Node, len(s.Nodes))
+	for i, n := range s.Nodes {
+		nodes[i] = Node(n).clone()
 	}
 	slices.SortFunc(nodes, byIndex)
 	return nodes
@@ -196,7 +197,7 @@ func (c *Cluster) Node(name string) (Node, bool) {
 	if !ok {
 		return Node{}, false
 	}
-	return s.byIndex[i].clone(), true
+	return Node(*s.byIndex[i]).clone(), true
 }
 
 // NodePool returns the node pool of that name as it is in force, with its defaults; nodes that AddNodes has
@@ -219,5 +220,5 @@ func (c *Cluster) NodeByAddr(a netip.Addr) (Node, bool) {
 	if !ok || s.node(i) == nil {
 		return Node{}, false
 	}
-	return s.byIndex[i].clone(), true
+	return Node(*s.byIndex[i]).clone(), true
 }

@@ -340,7 +340,7 @@ func TestCluster_managedOutboundIPs(t *testing.T) {
 		c.LoadBalancerProfile.ManagedOutboundIPRanges = pfx("51.104.0.0/30")
 	}).withDefaults()
 	var got []string
-	for _, f := range cfg.frontends() {
+	for _, f := range cfg.outbound().Frontends() {
 		got = append(got, f.Name+" "+f.PublicIPAddress.String())
 	}
 	require.Equal(t, []string{"outbound-1 51.104.0.1", "outbound-2 51.104.0.2", "outbound-3 2001:db8:50:1::1"}, got)

@@ -8,14 +8,15 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/conntrack"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // compile describes the egress of a valid configuration with defaults, whose nodes are
 // given: the load balancer, whose backends they are, and the NAT gateway, if there is one.
-func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfig {
+func (c *ClusterConfig) compile(nodes []fleet.Node, a *admission.Rules) lb.EgressConfig {
 	profile := &c.LoadBalancerProfile
-	frontends := c.frontends()
+	frontends := c.outbound().Frontends()
 	pool := lb.BackendAddressPool{Name: OutboundBackendPoolName, Backends: make([]string, 0, len(nodes))}
 	backends := make([]lb.Backend, len(nodes))
 	for i := range nodes {
@@ -70,7 +71,7 @@ func (c *ClusterConfig) compile(nodes []Node, a *admission.Rules) lb.EgressConfi
 // masquerades what pods begin, follows connections by its own timers, and tells nobody when
 // one ends. Fragments and ICMP are carried there whatever Dataplane says, for what limits them is
 // the load balancer.
-func (c *ClusterConfig) compileNodes(nodes []Node, admit func(snat.NewFlow) flow.Reason) snat.Config {
+func (c *ClusterConfig) compileNodes(nodes []fleet.Node, admit func(snat.NewFlow) flow.Reason) snat.Config {
 	n := snat.Config{
 		Routes:    c.localRoutes(),
 		Policy:    conntrack.Policy(),
@@ -89,7 +90,7 @@ func (c *ClusterConfig) compileNodes(nodes []Node, admit func(snat.NewFlow) flow
 	}
 	n.ICMP.Queries, n.ICMP.Errors, n.ICMP.AllowShortTimeout = true, true, true
 	n.Fragments.Mode = snat.FragmentsVirtual
-	n.CountTraffic, n.HoldSYN, n.ReclaimGrace = false, snat.HoldSYN{}, 0
+	n.CountTraffic, n.CountHolders, n.HoldSYN, n.ReclaimGrace = false, snat.CountHolders{}, snat.HoldSYN{}, 0
 	n.Admit = admit
 	return n
 }

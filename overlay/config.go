@@ -172,7 +172,6 @@ var (
 	defaultServiceCIDR  = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd12:3456:789a:1::/108")}
 	defaultAddressSpace = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.224.0.0/12"), netip.MustParsePrefix("fd12:3456:789b::/48")}
 	defaultSubnet       = [numFamilies]netip.Prefix{netip.MustParsePrefix("10.224.0.0/16"), netip.MustParsePrefix("fd12:3456:789b::/64")}
-	defaultManagedRange = [numFamilies]netip.Prefix{netip.MustParsePrefix("20.50.1.0/24"), netip.MustParsePrefix("2001:db8:50:1::/64")}
 )
 
 // dnsOffset is the distance of the default DNS service IP from the beginning of

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
+	"github.com/seed-a61be3fe/natplane/snat"
 )
 
 // A cluster of two node pools, and where its addresses come from.
@@ -179,4 +180,33 @@ func ExampleCluster_Fork() {
 	fmt.Println(len(c.Nodes()), "and", len(what.Nodes()), "nodes")
 	// Output:
 	// 2 and 3 nodes
+}
+
+// Who holds the ports of a node, by pod address: overlay/attribution gives the addresses their names.
+func ExampleCluster_Holders() {
+	cluster, err := overlay.New(overlay.ClusterConfig{
+		NodePools: []overlay.NodePool{{Count: 1}},
+		Dataplane: snat.Dataplane{CountHolders: snat.CountHolders{On: true}},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer cluster.Close()
+	for i, connections := range []int{3, 5} {
+		pod, err := cluster.AddPod(cluster.Nodes()[0].Name, fmt.Sprint("web-", i))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		for c := range connections {
+			cluster.Outbound(0, pkttest.TCP(fmt.Sprintf("%v:%d", pod.Addrs[0], 41000+c), "203.0.113.80:443", pkttest.SYN))
+		}
+	}
+	for _, h := range cluster.Holders(0, snat.HoldersByInside).Rows {
+		fmt.Println(h.Inside, "on", h.Instance, "holds", h.Ports)
+	}
+	// Output:
+	// 10.244.0.3 on aks-nodepool1-vmss000000 holds 5
+	// 10.244.0.2 on aks-nodepool1-vmss000000 holds 3
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/explain"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/portmap"
 )
 
 // Explanation says what becomes of a packet, hop by hop.
@@ -57,7 +58,7 @@ func (c *Cluster) Explain(now flow.Time, pkt []byte) Explanation {
 func (c *Cluster) world() *explain.World {
 	s := c.state.Load()
 	w := &explain.World{
-		LoadBalancer: LoadBalancerName, OutboundType: s.config.OutboundType.String(), HostPort: hostPortPrefix, DNS: s.config.DNSServiceIP, Routed: s.routed,
+		LoadBalancer: LoadBalancerName, OutboundType: s.config.OutboundType.String(), HostPort: portmap.Prefix, DNS: s.config.DNSServiceIP, Routed: s.routed,
 		PodRoutes: s.config.NetworkPlugin == cni.Kubenet,
 		Egress:    c.egress, Translator: c.nodes, Proxy: c.proxy, Gateways: &c.gateways, Config: &s.egress, Internal: s.internal, Routes: s.config.localRoutes(),
 		Dataplane: &s.config.Dataplane, Admitted: s.admitted, Nodes: make([]*explain.Node, len(s.byIndex)), NodeOf: s.nodeOf, PodAt: c.podAt,

@@ -60,7 +60,7 @@ func (c *Cluster) Fork(ties Ties) (*Cluster, error) {
 		return nil, err
 	}
 	to.pods.table = c.pods.table.Fork()
-	to.pods.hostPorts = podHostPorts{c.pods.hostPorts.Inventory.Fork(), maps.Clone(c.pods.hostPorts.deployments), to.proxy}
+	to.pods.hostPorts = c.pods.hostPorts.Fork(to.proxy)
 	to.setState(s)
 	return to, nil
 }

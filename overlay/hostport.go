@@ -10,7 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/hostports"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/portmap"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -37,13 +37,6 @@ type HostPort struct {
 	// Variable is the environment variable that tells the pod an automatic port, such as
 	// "web_PORT_8080_TCP_HOSTPORT"; "" for others.
 	Variable string
-}
-
-// podHostPorts is who has which host ports, and what delivers packets to them.
-type podHostPorts struct {
-	hostports.Inventory
-	deployments map[string]string // by pod that has automatic ones
-	proxy       *kubeproxy.Proxy
 }
 
 // OpenHostPorts gives a running pod its host ports: those that ports, its specification,
@@ -89,22 +82,13 @@ func (c *Cluster) OpenHostPorts(pod, deployment string, ports []ContainerPort, a
 		err = c.services.leave(ports)
 	}
 	if err == nil {
-		err = h.Take(at.Node, at.Name, named, automatic)
-	}
-	if err == nil {
-		err = h.deliver(at, s.byIndex[place.Node])
+		node := s.byIndex[place.Node]
+		err = h.Open(&portmap.Pod{Name: pod, Addrs: at.Addrs, Node: node.Name, Index: node.Index, NodeAddrs: node.Addrs}, deployment, named, automatic)
 	}
 	if err != nil {
-		h.release(pod)
 		return nil, fmt.Errorf("pod %q: %w", pod, err)
 	}
-	if len(automatic) > 0 {
-		if h.deployments == nil {
-			h.deployments = make(map[string]string)
-		}
-		h.deployments[pod] = deployment
-	}
-	return h.of(pod), nil
+	return p.hostPortsOf(pod), nil
 }
 
 // leave reports which host ports are node ports of Services. s.mu must be held.
@@ -132,52 +116,11 @@ func containerPorts(ports []ContainerPort) []hostports.Named {
 	return all
 }
 
-// hostPortPrefix begins the name of what delivers to the host ports of a pod, and so no Service
-// may have such a name.
-const hostPortPrefix = "hostPort:"
-
-func hostPortService(pod string) string { return hostPortPrefix + pod }
-
-// deliver lets packets for the host ports of a pod reach it.
-func (h *podHostPorts) deliver(pod Pod, node *Node) error {
-	all := h.Of(pod.Name)
-	if len(all) == 0 {
-		return nil
-	}
-	service := kubeproxy.Service{Name: hostPortService(pod.Name), LoadBalancerIPs: node.Addrs, OfNode: true, ExternalLocal: true}
-	var to []uint16
-	for _, b := range all {
-		service.Ports = append(service.Ports, kubeproxy.Port{Name: b.Host.String(), Protocol: b.Host.Protocol, Port: b.Host.Number})
-		to = append(to, b.Container.Number)
-	}
-	if err := h.proxy.SetService(service); err != nil {
-		return err
-	}
-	var endpoints []kubeproxy.Endpoint
-	for _, a := range pod.Addrs {
-		endpoints = append(endpoints, kubeproxy.Endpoint{Addr: a, Node: node.Index, Ports: to})
-	}
-	return h.proxy.SetEndpoints(service.Name, endpoints)
-}
-
-// release gives back the host ports of a pod.
-func (h *podHostPorts) release(pod string) {
-	if len(h.Of(pod)) == 0 {
-		return
-	}
-	h.proxy.RemoveService(hostPortService(pod))
-	h.Release(pod)
-	delete(h.deployments, pod)
-}
-
-// of describes the host ports of a pod.
-func (h *podHostPorts) of(pod string) (all []HostPort) {
-	for _, b := range h.Of(pod) {
-		p := HostPort{Automatic: b.Automatic, ContainerPort: ContainerPort{snat.ProtocolOf(b.Host.Protocol), b.Container.Number, b.Host.Number}}
-		if b.Automatic {
-			p.Variable = hostports.Variable(h.deployments[pod], b.Container)
-		}
-		all = append(all, p)
+// hostPortsOf describes the host ports of a pod. p.mu must be held.
+func (p *pods) hostPortsOf(pod string) (all []HostPort) {
+	for _, b := range p.hostPorts.Of(pod) {
+		of := ContainerPort{snat.ProtocolOf(b.Host.Protocol), b.Container.Number, b.Host.Number}
+		all = append(all, HostPort{Automatic: b.Automatic, ContainerPort: of, Variable: p.hostPorts.Variable(pod, b)})
 	}
 	return all
 }
@@ -186,7 +129,7 @@ func (h *podHostPorts) of(pod string) (all []HostPort) {
 func (c *Cluster) HostPorts(pod string) []HostPort {
 	c.pods.mu.RLock()
 	defer c.pods.mu.RUnlock()
-	return c.pods.hostPorts.of(pod)
+	return c.pods.hostPortsOf(pod)
 }
 
 // HostPortsFree returns how many automatic host ports are left, of 20,000.

@@ -40,7 +40,7 @@ func checkPlan(t testing.TB, cfg ClusterConfig) {
 			seen[block.Addr()] = n.Name
 		}
 		for f, a := range n.Addrs {
-			subnet, _ := cfg.subnet(cfg.NodePools[poolIndex(cfg, n)].Subnet).prefix(family(f))
+			subnet, _ := cfg.subnet(cfg.NodePools[poolIndex(cfg, Node(n))].Subnet).prefix(family(f))
 			require.True(t, subnet.Contains(a), "%v outside %v", a, subnet)
 			offset, ok := addressing.Offset(subnet, a)
 			require.True(t, ok)

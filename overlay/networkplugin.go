@@ -9,7 +9,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -98,32 +97,6 @@ func (c *ClusterConfig) checkPodCIDRChange(was *ClusterConfig, l *problems.List)
 			l.Add(at, cidr, snat.ErrFixed, "it is %v, and expansion is for Linux nodes only", was.PodCIDRs[i])
 		default:
 			l.Include(at, CheckPodCIDRExpansion(was.PodCIDRs[i], cidr))
-		}
-	}
-}
-
-// giveAddresses gives addresses to the nodes that have none, but not those that are reserved.
-func (c *ClusterConfig) giveAddresses(nodes []Node, reserved []netip.Addr) {
-	for _, f := range c.families() {
-		hold := make([]addressing.Holding, len(nodes))
-		for i := range nodes {
-			n := &nodes[i]
-			h := &hold[i]
-			h.Subnet = c.subnetOf(n, f)
-			if !c.NetworkPlugin.HasPodCIDRs() {
-				h.Kept, h.Pods = n.MaxPods, n.PodBlocks
-			} else if h.PodCIDR = c.PodCIDRs[f]; len(n.PodBlocks) > int(f) {
-				h.Pods = n.PodBlocks[f : f+1]
-			}
-			if len(n.Addrs) > int(f) {
-				h.Addr = n.Addrs[f]
-			}
-		}
-		addressing.Give(hold, reserved)
-		for i := range nodes {
-			if n := &nodes[i]; len(n.Addrs) <= int(f) {
-				n.Addrs, n.PodBlocks = append(n.Addrs, hold[i].Addr), append(n.PodBlocks, hold[i].Pods...)
-			}
 		}
 	}
 }

@@ -1,16 +1,14 @@
-// Nodes: who they are, and how a configuration turns into a list of them, at first and
-// again when it changes.
+// Nodes: who they are. How a configuration turns into a list of them is internal/fleet.
 
 package overlay
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 
-	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/publicips"
 )
 
 // Node is a node of a cluster. It does not change as long as the node exists.
@@ -37,8 +35,6 @@ type Node struct {
 	// PodBlocks are the ranges of the node's pods, one per family of the cluster, IPv4 first;
 	// under cni.NodeSubnet as many as the addresses that it keeps for MaxPods pods make.
 	PodBlocks []netip.Prefix
-
-	localDNS bool // of its pool
 }
 
 // clone returns a copy of n that the caller may keep and change.
@@ -49,96 +45,38 @@ func (n Node) clone() Node {
 	return n
 }
 
-// fleet is the nodes of a cluster, and what is remembered of those that are gone.
-type fleet struct {
-	nodes   []Node         // pool by pool, ascending in each; Index is not set here
-	numbers map[string]int // of the next new node, by pool
-
-	reserved []netip.Addr // of subnets, which no node may get
-
-	gateways map[string]netip.Prefix // of static gateways, by name
-}
-
-// planNodes gives every node of a valid configuration with defaults its addresses.
-func (c *ClusterConfig) planNodes() []Node {
-	nodes := c.plan(&fleet{}, nil).nodes
+// planNodes returns the nodes of a valid configuration with defaults, with their addresses.
+func (c *ClusterConfig) planNodes() []fleet.Node {
+	nodes := c.planned(nil).Plan(new(fleet.Fleet)).Nodes
 	for i := range nodes {
 		nodes[i].Index = i
 	}
 	return nodes
 }
 
-// plan returns the fleet that follows one when c, valid and with defaults, comes into
-// force. extra is how many nodes a pool has besides its Count. Nodes that stay keep all
-// they have. Those with the highest numbers go first, as in a scale set; a new one gets
-// the next number that its pool has never had, and the lowest pod block and addresses
-// that are free. What Azure does there is not published.
-func (c *ClusterConfig) plan(from *fleet, extra map[string]int) *fleet {
-	next, total := &fleet{numbers: make(map[string]int)}, 0
-	had := make(map[string][]Node) // the nodes of a pool are together
-	for first := 0; first < len(from.nodes); {
-		end, pool := first+1, from.nodes[first].Pool
-		for end < len(from.nodes) && from.nodes[end].Pool == pool {
-			end++
+// planned describes the nodes of a valid configuration with defaults. extra is how many nodes a pool has
+// besides its Count.
+func (c *ClusterConfig) planned(extra map[string]int) *fleet.Config {
+	f := &fleet.Config{Families: len(c.families())}
+	if c.NetworkPlugin.HasPodCIDRs() {
+		f.PodCIDRs = c.PodCIDRs
+	}
+	for i := range c.NodePools {
+		p := &c.NodePools[i]
+		is := fleet.Pool{Name: p.Name, Count: p.Count + extra[p.Name], MaxPods: p.MaxPods, Public: (*publicips.Pool)(&p.NodePublicIP)}
+		for _, f := range c.families() {
+			is.Subnets[f] = c.prefixOf(p.Subnet, f)
 		}
-		had[pool], first = from.nodes[first:end], end
+		f.Pools = append(f.Pools, is)
 	}
-	for _, p := range c.NodePools {
-		total += p.Count + extra[p.Name]
-	}
-	next.nodes = make([]Node, 0, total)
-	for _, p := range c.NodePools {
-		next.numbers[p.Name] = from.numbers[p.Name]
-		want, stay := p.Count+extra[p.Name], had[p.Name]
-		stay = stay[:min(len(stay), want)]
-		next.nodes = append(next.nodes, stay...)
-		for range want - len(stay) {
-			number := next.numbers[p.Name]
-			next.numbers[p.Name]++
-			next.nodes = append(next.nodes, Node{Name: nodeName(p.Name, number), Pool: p.Name, MaxPods: p.MaxPods})
-		}
-	}
-	c.givePublicAddrs(next.nodes)
-	c.giveAddresses(next.nodes, from.reserved)
-	gateways, pools := c.staticGateways(extra)
-	next.gateways = staticgateway.Prefixes(gateways, pools, from.gateways)
-	for i := range next.nodes {
-		n := &next.nodes[i]
-		n.localDNS = c.pool(n.Pool).LocalDNS
-	}
-	return next
-}
-
-// without returns the fleet less some nodes, by name.
-func (f *fleet) without(names map[string]bool) *fleet {
-	return &fleet{
-		numbers: f.numbers, gateways: f.gateways,
-		nodes: slices.DeleteFunc(slices.Clone(f.nodes), func(n Node) bool { return names[n.Name] }),
-	}
-}
-
-// subnetOf returns the prefix that a node gets its address of family f from.
-func (c *ClusterConfig) subnetOf(n *Node, f family) netip.Prefix {
-	subnet := c.subnet(c.pool(n.Pool).Subnet)
-	prefix, ok := subnet.prefix(f)
-	if !ok {
-		panic(fmt.Sprintf("overlay: subnet %q without %v prefix passed validation", subnet.Name, f))
-	}
-	return prefix
+	f.Gateways, f.GatewayPools = c.staticGateways(extra)
+	return f
 }
 
 // pool returns the node pool of that name, which there is.
 func (c *ClusterConfig) pool(name string) *NodePool {
 	return &c.NodePools[slices.IndexFunc(c.NodePools, func(p NodePool) bool { return p.Name == name })]
 }
-
-// nodeName names the i-th node of a pool as virtual machine scale sets do.
-func nodeName(pool string, i int) string {
-	return fmt.Sprintf("%s%06s", scaleSetName(pool), strconv.FormatInt(int64(i), 36))
-}
-
-// scaleSetName names the scale set of a pool; Azure's has a number of the cluster in it besides.
-func scaleSetName(pool string) string { return "aks-" + pool + "-vmss" }
 
 // byIndex orders nodes by Index.
 func byIndex(a, b Node) int { return cmp.Compare(a.Index, b.Index) }

@@ -55,20 +55,6 @@ func (p NodePublicIP) clone() NodePublicIP {
 	return p
 }
 
-// givePublicAddrs gives public addresses to new nodes, which have no other addresses yet, as
-// far as there are any: the lowest that is free.
-func (c *ClusterConfig) givePublicAddrs(nodes []Node) {
-	all := make([]publicips.Node, len(nodes))
-	for i := range nodes {
-		n := &nodes[i]
-		all[i] = publicips.Node{Pool: (*publicips.Pool)(&c.pool(n.Pool).NodePublicIP), New: len(n.Addrs) == 0, Addrs: n.PublicAddrs}
-	}
-	publicips.Give(all, len(c.families()))
-	for i := range nodes {
-		nodes[i].PublicAddrs = all[i].Addrs
-	}
-}
-
 // publicFamilies are the families of the cluster, for errors about public IPs.
 func (c *ClusterConfig) publicFamilies() publicips.Families {
 	return publicips.Families{N: len(c.families()), Text: c.IPFamilies, Reason: ErrFamily}
@@ -94,7 +80,7 @@ func (v *validation) checkNodePublicRanges(own []ranges.Named) {
 	ranges.Apart(&v.List, own)
 	others := v.insideRanges()
 	if v.hasOutboundRule() && v.Len() == 0 {
-		for _, f := range v.frontends() {
+		for _, f := range v.outbound().Frontends() {
 			r := f.PublicIPPrefix
 			if !r.IsValid() {
 				r = netip.PrefixFrom(f.PublicIPAddress, f.PublicIPAddress.BitLen())
@@ -124,7 +110,7 @@ func (c *Cluster) ClusterSecurityGroup() (config nsg.Config, ok bool) {
 	c.services.mu.Lock()
 	defer c.services.mu.Unlock()
 	s := c.state.Load()
-	config, ok, err := s.config.security(s.nodes, c.services.secured()).ClusterGroup()
+	config, ok, err := s.config.security(s.Nodes, c.services.secured()).ClusterGroup()
 	if err != nil {
 		panic(fmt.Sprintf("overlay: a security group passed validation: %v", err))
 	}

@@ -150,6 +150,14 @@ func (c *Cluster) TopServices(k int) []snat.PortUser {
 	return sums.Biggest(of, k)
 }
 
+// Holders returns who holds outbound ports; of a NAT gateway, if there is one. See [snat.NAT.Holders].
+func (c *Cluster) Holders(now flow.Time, by snat.HoldersBy) snat.Holders {
+	if g := c.egress.Gateway(); g != nil {
+		return g.Holders(now, by)
+	}
+	return c.egress.Holders(now, by)
+}
+
 // TopPorts returns the k biggest users of outbound ports, biggest first, ties by
 // name; where there is a NAT gateway, of its ports. With [snat.ByInside] the names are those
 // of pods, both families of a pod

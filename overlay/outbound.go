@@ -11,10 +11,8 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/enum"
-	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/lb"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
-	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/outbound"
 )
 
 // LoadBalancerProfile is how the cluster reaches the Internet: the outbound
@@ -96,123 +94,40 @@ func (c *ClusterConfig) hasOutboundRule() bool {
 
 // Specification constants of the load balancer profile.
 const (
-	maxManagedIPs  = 100
 	minIdleTimeout = 4 * time.Minute
 	maxIdleTimeout = 120 * time.Minute
 )
 
 // Field paths.
 const (
-	profilePath     = "LoadBalancerProfile."
-	portsPath       = profilePath + "AllocatedOutboundPorts"
-	rangesPath      = profilePath + "ManagedOutboundIPRanges"
-	ownIPsPath      = profilePath + "OutboundIPs"
-	ownPrefixesPath = profilePath + "OutboundIPPrefixes"
+	profilePath = "LoadBalancerProfile."
+	portsPath   = profilePath + "AllocatedOutboundPorts"
 )
-
-var managedCountPath = [numFamilies]string{profilePath + "ManagedOutboundIPCount", profilePath + "ManagedOutboundIPCountIPv6"}
 
 // hasOwnIPs reports whether the outbound IPs are the user's own.
 func (p *LoadBalancerProfile) hasOwnIPs() bool {
 	return len(p.OutboundIPs) > 0 || len(p.OutboundIPPrefixes) > 0
 }
 
-// managedCount returns the number of managed outbound IPs of family f.
-func (p *LoadBalancerProfile) managedCount(f family) int {
-	if f == ipv4 {
-		return p.ManagedOutboundIPCount
-	}
-	return p.ManagedOutboundIPCountIPv6
-}
-
-// managedRange returns where managed outbound IPs of family f come from.
-func (p *LoadBalancerProfile) managedRange(f family) netip.Prefix {
-	for _, r := range p.ManagedOutboundIPRanges {
-		if familyOf(r.Addr()) == f {
-			return r
-		}
-	}
-	return defaultManagedRange[f]
-}
-
-// checkManagedIPs checks how many there are of each family, and where they come from.
-func (v *validation) checkManagedIPs() {
-	p := &v.LoadBalancerProfile
-	var have [numFamilies]bool
-	for _, r := range ranges.In(rangesPath, p.ManagedOutboundIPRanges) {
-		if !v.prefix(r.Field, r.Prefix) {
-			continue
-		}
-		f := familyOf(r.Addr())
-		if have[f] {
-			v.Add(r.Field, r.Value, flow.ErrConflict, "at most one range per family")
-		}
-		have[f] = true
-		if n := p.managedCount(f); !p.hasOwnIPs() && addressing.Size(r.Prefix)-1 < n {
-			v.Add(r.Field, r.Value, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
-		}
-	}
-	for f := range numFamilies {
-		n, inUse := p.managedCount(f), int(f) < len(v.families())
-		switch {
-		case p.hasOwnIPs() && n != 0:
-			v.Add(managedCountPath[f], n, flow.ErrConflict, "managed outbound IPs exclude OutboundIPs and OutboundIPPrefixes")
-		case p.hasOwnIPs():
-		case !inUse && n != 0:
-			v.Add(managedCountPath[f], n, ErrFamily, "IPFamilies is %q", v.IPFamilies)
-		case v.OutboundType.hasGateway():
-			from := p.managedRange(f)
-			if n := v.gatewayCounts()[f]; v.OutboundType != OutboundUserAssignedNATGateway && n > 0 && addressing.Size(from)-1 < n {
-				v.Add(rangesPath, from, flow.ErrOutOfRange, "is too small for %d managed outbound IPs", n)
-			}
-		case inUse && v.hasOutboundRule():
-			problems.Between(&v.List, managedCountPath[f], n, 1, maxManagedIPs)
-			from := p.managedRange(f)
-			ranges.Disjoint(&v.List, ranges.One(rangesPath, from), v.insideRanges())
-		}
+// outbound describes the outbound IPs.
+func (c *ClusterConfig) outbound() *outbound.IPs {
+	p := &c.LoadBalancerProfile
+	return &outbound.IPs{
+		Families: len(c.families()), IPFamilies: c.IPFamilies, Own: p.OutboundIPs, OwnPrefixes: p.OutboundIPPrefixes, OwnRanges: p.OwnRanges,
+		Managed: [numFamilies]int{p.ManagedOutboundIPCount, p.ManagedOutboundIPCountIPv6}, Ranges: p.ManagedOutboundIPRanges,
 	}
 }
 
-// checkOwnIPs checks the own IPs, and that they are apart.
-func (v *validation) checkOwnIPs() {
-	p := &v.LoadBalancerProfile
-	if !p.hasOwnIPs() {
-		return
+// checkOutboundIPs checks how many outbound IPs there are, where they come from, and that they are apart.
+func (v *validation) checkOutboundIPs() {
+	check := outbound.Check{
+		Inside: v.insideRanges(), Rule: v.hasOutboundRule(), Gateway: v.OutboundType.hasGateway(), Family: ErrFamily, Reserved: ErrReserved,
 	}
-	var own []ranges.Named
-	for i, a := range p.OutboundIPs {
-		r := ranges.Host(problems.Index(ownIPsPath, i), a)
-		if !flow.IsHost(a) {
-			v.Add(r.Field, a, flow.ErrAddress, "must be the public address of a single host, not link-local or with a zone")
-			continue
-		}
-		own = append(own, r)
+	if v.OutboundType != OutboundUserAssignedNATGateway {
+		check.GatewayCounts = v.gatewayCounts()
 	}
-	for _, r := range ranges.In(ownPrefixesPath, p.OutboundIPPrefixes) {
-		if !v.prefix(r.Field, r.Prefix) {
-			continue
-		}
-		if err := lb.CheckPublicIPPrefix(r.Prefix, p.OwnRanges); err != nil {
-			v.Include(r.Field, err)
-		}
-		own = append(own, r)
-	}
-	var have [numFamilies]bool
-	inside := v.insideRanges()
-	ranges.Apart(&v.List, own)
-	for _, r := range own {
-		f := familyOf(r.Addr())
-		have[f] = true
-		if int(f) >= len(v.families()) {
-			v.Add(r.Field, r.Value, ErrFamily, "IPFamilies is %q", v.IPFamilies)
-		}
-		ranges.Disjoint(&v.List, r, inside)
-	}
-	for _, f := range v.families() {
-		if !have[f] {
-			v.Add(ownIPsPath, p.OutboundIPs, flow.ErrMissing, "no %v address, IPFamilies is %q", f, v.IPFamilies)
-		}
-	}
+	check.Managed(&v.List, v.outbound())
+	check.Own(&v.List, v.outbound())
 }
 
 // checkOutboundRule checks the settings of the outbound rule; given is the profile
@@ -231,7 +146,7 @@ func (v *validation) checkOutboundRule(given LoadBalancerProfile) {
 	if err := lb.CheckAllocatedOutboundPorts(p.AllocatedOutboundPorts); err != nil {
 		v.Include("LoadBalancerProfile", err)
 	}
-	if !given.hasOwnIPs() && given.managedCount(ipv4) == 0 && given.managedCount(ipv6) == 0 {
+	if !given.hasOwnIPs() && given.ManagedOutboundIPCount == 0 && given.ManagedOutboundIPCountIPv6 == 0 {
 		v.Add(portsPath, p.AllocatedOutboundPorts, flow.ErrMissing, "needs ManagedOutboundIPCount, OutboundIPs or OutboundIPPrefixes to be given as well")
 	}
 }
@@ -252,7 +167,7 @@ func (v *validation) checkPorts() {
 		panic(fmt.Sprintf("overlay: node pools passed validation: %v", err))
 	}
 	for _, f := range v.families() {
-		err := lb.Capacity{Nodes: nodes, Ports: ports, Frontends: v.outboundIPCount(f), Strict: v.LoadBalancerProfile.Strict}.Check()
+		err := lb.Capacity{Nodes: nodes, Ports: ports, Frontends: v.outbound().Count(int(f)), Strict: v.LoadBalancerProfile.Strict}.Check()
 		if insufficient := (*lb.InsufficientPortsError)(nil); errors.As(err, &insufficient) {
 			insufficient.Path = fmt.Sprintf("%s (%v)", portsPath, f)
 		}
@@ -260,39 +175,4 @@ func (v *validation) checkPorts() {
 			v.Include("", err)
 		}
 	}
-}
-
-// frontends returns the outbound IPs in the order in which their ports are used.
-func (c *ClusterConfig) frontends() []lb.FrontendIPConfiguration {
-	profile := &c.LoadBalancerProfile
-	var all []lb.FrontendIPConfiguration
-	add := func(f lb.FrontendIPConfiguration) {
-		f.Name = fmt.Sprintf("outbound-%d", len(all)+1)
-		all = append(all, f)
-	}
-	for _, a := range profile.OutboundIPs {
-		add(lb.FrontendIPConfiguration{PublicIPAddress: a})
-	}
-	for _, p := range profile.OutboundIPPrefixes {
-		add(lb.FrontendIPConfiguration{PublicIPPrefix: p})
-	}
-	for _, f := range c.families() {
-		for i := range profile.managedCount(f) {
-			add(lb.FrontendIPConfiguration{PublicIPAddress: addressing.At(profile.managedRange(f), uint64(i)+1)})
-		}
-	}
-	return all
-}
-
-// outboundIPCount returns the number of outbound IPs of family f. A prefix counts
-// for at most 65,536; package lb refuses much smaller ones.
-func (c *ClusterConfig) outboundIPCount(f family) (n int) {
-	for _, fe := range c.frontends() {
-		if p := fe.PublicIPPrefix; p.IsValid() && familyOf(p.Addr()) == f {
-			n += min(1<<16, addressing.Size(p))
-		} else if a := fe.PublicIPAddress; a.IsValid() && familyOf(a) == f {
-			n++
-		}
-	}
-	return n
 }

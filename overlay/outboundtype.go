@@ -106,7 +106,7 @@ func (c *ClusterConfig) gateway() *lb.NATGateway {
 		}
 		for f, n := range c.gatewayCounts() {
 			for i := range n {
-				g.PublicIPAddresses = append(g.PublicIPAddresses, addressing.At(c.LoadBalancerProfile.managedRange(family(f)), uint64(i)+1))
+				g.PublicIPAddresses = append(g.PublicIPAddresses, addressing.At(c.outbound().Range(f), uint64(i)+1))
 			}
 		}
 		return g

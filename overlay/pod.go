@@ -11,6 +11,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/portmap"
 )
 
 // Pod is a pod and its addresses, a snapshot that the caller may keep and change.
@@ -25,8 +26,8 @@ type Pod struct {
 // pods is who has which address of the pod blocks, and which host ports.
 type pods struct {
 	mu        sync.RWMutex
-	table     podtable.Table // by index of the node; guarded by mu
-	hostPorts podHostPorts   // guarded by mu
+	table     podtable.Table   // by index of the node; guarded by mu
+	hostPorts portmap.Delivery // guarded by mu
 }
 
 // AddPod starts a pod on a node and gives it an address of the node's pod block
@@ -92,7 +93,7 @@ func (c *Cluster) RemovePod(name string) error {
 
 // remove ends the pod of a name, which there is. p.mu must be held.
 func (p *pods) remove(s *state, name string) {
-	p.hostPorts.release(name)
+	p.hostPorts.Release(name)
 	if at := p.table.Remove(name); s.strict {
 		s.live[at.Node].Set(at.Offset, false)
 	}
@@ -101,7 +102,7 @@ func (p *pods) remove(s *state, name string) {
 // leave ends all pods of a node that goes. p.mu must be held.
 func (p *pods) leave(node int) {
 	for _, name := range p.table.Clear(node) {
-		p.hostPorts.release(name)
+		p.hostPorts.Release(name)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
@@ -69,7 +70,7 @@ func (c *Cluster) AddNodes(now flow.Time, pool string, n int) ([]string, snat.Ch
 		return nil, snat.Change{}, err
 	}
 	var names []string
-	for _, node := range c.state.Load().nodes {
+	for _, node := range c.state.Load().Nodes {
 		if _, old := was.byName[node.Name]; !old {
 			names = append(names, node.Name)
 		}
@@ -146,16 +147,16 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 	if err := c.checkServices(next, extra); err != nil {
 		return snat.Change{}, err
 	}
-	from := *was.fleet
+	from := *was.Fleet
 	if gone != nil {
-		from = *from.without(gone)
+		from = *from.Without(gone)
 	}
 	c.services.mu.Lock()
-	from.reserved = c.services.privateAddrs()
+	from.Reserved = c.services.privateAddrs()
 	c.services.mu.Unlock()
-	f := next.plan(&from, extra)
+	f := next.planned(extra).Plan(&from)
 	c.services.mu.Lock()
-	admitted, err := newAdmission(&next, f.nodes, c.services.secured())
+	admitted, err := newAdmission(&next, f.Nodes, c.services.secured())
 	if err != nil {
 		c.services.mu.Unlock()
 		return snat.Change{}, err
@@ -165,10 +166,10 @@ func (c *Cluster) tryReplace(now flow.Time, given ClusterConfig, extra map[strin
 		c.services.mu.Unlock()
 		return snat.Change{}, err
 	}
-	egress := next.compile(f.nodes, admitted)
+	egress := next.compile(f.Nodes, admitted)
 	asked := balance(&egress, &next, c.services.all(), probe.ProberFunc(c.probe))
 	c.services.mu.Unlock()
-	checked, err := c.nodes.CheckReconfigure(next.compileNodes(f.nodes, c.admit))
+	checked, err := c.nodes.CheckReconfigure(next.compileNodes(f.Nodes, c.admit))
 	if err != nil {
 		gateways.Discard()
 		return snat.Change{}, fmt.Errorf("nodes: %w", err)
@@ -223,7 +224,7 @@ func (c *Cluster) checkServices(next ClusterConfig, extra map[string]int) error 
 
 // install makes a configuration, whose translators are in force, that by which packets go
 // their way and pods have their addresses. c.mu must be held.
-func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra map[string]int, gateways *staticgateway.Plan) {
+func (c *Cluster) install(given, cfg ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet.Fleet, extra map[string]int, gateways *staticgateway.Plan) {
 	was := c.state.Load()
 	bits := func(name string) *podtable.Bits {
 		if i, ok := was.byName[name]; ok {

@@ -14,6 +14,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/annotations"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/claims"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/portmap"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/servicelb"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -192,8 +194,8 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 	if s.Name == "" {
 		l.Add("Name", s.Name, flow.ErrMissing, "a Service needs a name")
 	}
-	if strings.HasPrefix(s.Name, hostPortPrefix) {
-		l.Add("Name", s.Name, ErrReserved, "names that begin with %q are those of host ports", hostPortPrefix)
+	if strings.HasPrefix(s.Name, portmap.Prefix) {
+		l.Add("Name", s.Name, ErrReserved, "names that begin with %q are those of host ports", portmap.Prefix)
 	}
 	problems.Constant(l, "Type", s.Type, numServiceTypes)
 	problems.Constant(l, "ExternalTrafficPolicy", s.ExternalTrafficPolicy, numTrafficPolicies)
@@ -227,11 +229,8 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 	}
 	s.validatePorts(l)
 	s.validateOutside(l)
-	settings, err := annotations.Parse(s.Annotations, maxServiceIdleMinutes)
+	settings, err := s.read()
 	l.Include("", err)
-	if a := s.LoadBalancerIP; a.IsValid() && !settings.Addrs[familyOf(a)].IsValid() {
-		settings.Addrs[familyOf(a)] = a
-	}
 	s.validateBalancers(c, &settings, l)
 	if len(s.LoadBalancerSourceRanges) > 0 && len(settings.AllowedIPRanges) > 0 {
 		l.Add(annotations.Path("azure-allowed-ip-ranges"), strings.Join(settings.AllowedIPRanges, ","), flow.ErrConflict,
@@ -240,6 +239,15 @@ func (s *Service) validate(c *ClusterConfig, l *problems.List) annotations.Setti
 	shared := c.LoadBalancerProfile.ClusterServiceLoadBalancerHealthProbeMode == HealthProbeShared && s.ExternalTrafficPolicy == PolicyCluster
 	servicelb.CheckProbes(s.balancedPorts(), &settings, shared, l)
 	return settings
+}
+
+// read reads the annotations of s.
+func (s *Service) read() (annotations.Settings, error) {
+	settings, err := annotations.Parse(s.Annotations, maxServiceIdleMinutes)
+	if a := s.LoadBalancerIP; a.IsValid() && !settings.Addrs[familyOf(a)].IsValid() {
+		settings.Addrs[familyOf(a)] = a
+	}
+	return settings, err
 }
 
 // validateBalancers reports what annotations ask for that the cluster's load balancers do not have.
@@ -255,8 +263,8 @@ func (s *Service) validateBalancers(c *ClusterConfig, settings *annotations.Sett
 	switch pool := c.NodePools[0].Name; {
 	case c.LoadBalancerSKU != lb.Basic:
 		l.Add(annotations.Path("azure-load-balancer-mode"), mode, lb.ErrUnsupported, "chooses among load balancers of SKU %v, LoadBalancerSKU is %v", lb.Basic, c.LoadBalancerSKU)
-	case mode != scaleSetName(pool):
-		l.Add(annotations.Path("azure-load-balancer-mode"), mode, flow.ErrUnknownName, "the cluster's only scale set is %s", scaleSetName(pool))
+	case mode != fleet.ScaleSetName(pool):
+		l.Add(annotations.Path("azure-load-balancer-mode"), mode, flow.ErrUnknownName, "the cluster's only scale set is %s", fleet.ScaleSetName(pool))
 	}
 }
 

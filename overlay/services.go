@@ -210,11 +210,11 @@ func (c *Cluster) forget(entries ...*serviceEntry) {
 // rebalance puts the Services into the load balancer. c.mu and c.services.mu must be held.
 func (c *Cluster) rebalance(now flow.Time) error {
 	was := c.state.Load()
-	admitted, err := newAdmission(&was.config, was.nodes, c.services.secured())
+	admitted, err := newAdmission(&was.config, was.Nodes, c.services.secured())
 	if err != nil {
 		return err
 	}
-	egress := was.config.compile(was.nodes, admitted)
+	egress := was.config.compile(was.Nodes, admitted)
 	asked := balance(&egress, &was.config, c.services.all(), probe.ProberFunc(c.probe))
 	before := c.services.probes.Swap(&asked)
 	if _, err := c.egress.Reconfigure(now, egress); err != nil {

@@ -85,7 +85,7 @@ func (c *Cluster) reject(now flow.Time, s *state, pkt []byte, node int32, why fl
 		return
 	}
 	if n := s.node(int(node)); n != nil {
-		c.rejects.Add(now, uint32(node), n.addr(p.Flags&wire.V6 != 0), from, &p)
+		c.rejects.Add(now, uint32(node), n.Addr(p.Flags&wire.V6 != 0), from, &p)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/addressing"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/locality"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/machine"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/podtable"
@@ -21,13 +22,13 @@ import (
 
 // state is a configuration in force.
 type state struct {
-	given  ClusterConfig // as the user wrote it
-	config ClusterConfig // with defaults
-	egress lb.EgressConfig
-	*fleet                // whose nodes have their Index
-	extra  map[string]int // nodes that a pool has besides its Count
+	given        ClusterConfig // as the user wrote it
+	config       ClusterConfig // with defaults
+	egress       lb.EgressConfig
+	*fleet.Fleet                // whose nodes have their Index
+	extra        map[string]int // nodes that a pool has besides its Count
 
-	byIndex []*Node // nil where there is none
+	byIndex []*fleet.Node // nil where there is none
 	byName  map[string]int
 	byAddr  map[netip.Addr]int // node addresses
 	places  addressing.Places
@@ -48,10 +49,10 @@ type state struct {
 
 // newState returns the state of a configuration, valid and with defaults, and its fleet.
 // indexes are the nodes' by name; bits are those of nodes that there are already, by name.
-func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet, extra, indexes map[string]int, bits func(name string) *podtable.Bits) *state {
+func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fleet.Fleet, extra, indexes map[string]int, bits func(name string) *podtable.Bits) *state {
 	s := &state{
-		config: c, admitted: a, fleet: f, extra: extra,
-		byName: make(map[string]int, len(f.nodes)), byAddr: make(map[netip.Addr]int, len(f.nodes)*int(numFamilies)),
+		config: c, admitted: a, Fleet: f, extra: extra,
+		byName: make(map[string]int, len(f.Nodes)), byAddr: make(map[netip.Addr]int, len(f.Nodes)*int(numFamilies)),
 		strict: c.StrictPodAddresses, routed: c.OutboundType == OutboundUserDefinedRouting,
 		local: locality.New(c.localRoutes()), dns: c.countsDNS(), places: addressing.Places{Whole: c.NetworkPlugin == cni.NodeSubnet},
 	}
@@ -59,9 +60,9 @@ func newState(c ClusterConfig, egress lb.EgressConfig, a *admission.Rules, f *fl
 		s.services = locality.New(rows)
 	}
 	s.setEgress(egress)
-	for i := range f.nodes {
+	for i := range f.Nodes {
 		turns.Step(i)
-		n := &f.nodes[i]
+		n := &f.Nodes[i]
 		n.Index = indexes[n.Name]
 		s.byIndex = slices.Grow(s.byIndex, 1)
 		for n.Index >= len(s.byIndex) {
@@ -105,7 +106,7 @@ func (s *state) nodeOf(a netip.Addr) (node int, ok bool) {
 func (s *state) has(name string) bool { _, ok := s.byName[name]; return ok }
 
 // node returns the node of an index, or nil.
-func (s *state) node(index int) *Node {
+func (s *state) node(index int) *fleet.Node {
 	if index < 0 || index >= len(s.byIndex) {
 		return nil
 	}
@@ -131,7 +132,7 @@ func (s *state) staysOnNode(pkt []byte) (node int, stays bool) {
 	switch {
 	case fromNode == toNode: // neither, or from node to node
 		node, _, ok := s.places.Locate(src)
-		return node, ok && (dst == localDNS[0] || dst == localDNS[1]) && s.byIndex[node].localDNS
+		return node, ok && (dst == localDNS[0] || dst == localDNS[1]) && s.config.pool(s.byIndex[node].Pool).LocalDNS
 	case fromNode:
 		node, _, ok := s.places.Locate(dst)
 		return from, ok && (node == from || addressing.Unfollowed(pkt))

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/enum"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/conntrack"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/staticgateway"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -73,7 +74,7 @@ func (c *ClusterConfig) staticGateways(extra map[string]int) (all []staticgatewa
 
 // gateways describes the static gateways of a valid configuration, whose nodes are given, and who is
 // asked about what pods begin there, and told of what there is.
-func (c *ClusterConfig) gateways(f *fleet, admit func(snat.NewFlow) flow.Reason, count func(string, int)) staticgateway.Config {
+func (c *ClusterConfig) gateways(f *fleet.Fleet, admit func(snat.NewFlow) flow.Reason, count func(string, int)) staticgateway.Config {
 	all := staticgateway.Config{Seed: c.Seed, Policy: conntrack.Policy(), Admit: admit, Count: count}
 	if len(c.StaticGatewayConfigurations) == 0 {
 		return all // which two families have none of
@@ -85,10 +86,10 @@ func (c *ClusterConfig) gateways(f *fleet, admit func(snat.NewFlow) flow.Reason,
 		}
 	}
 	for _, g := range c.StaticGatewayConfigurations {
-		is := staticgateway.Gateway{Name: g.Name, Prefix: f.gateways[g.Name], Exclude: g.ExcludeCIDRs}
-		for i := range f.nodes {
-			if f.nodes[i].Pool == g.GatewayNodepoolName {
-				is.Nodes = append(is.Nodes, f.nodes[i].Name)
+		is := staticgateway.Gateway{Name: g.Name, Prefix: f.Prefixes[g.Name], Exclude: g.ExcludeCIDRs}
+		for i := range f.Nodes {
+			if f.Nodes[i].Pool == g.GatewayNodepoolName {
+				is.Nodes = append(is.Nodes, f.Nodes[i].Name)
 			}
 		}
 		all.Gateways = append(all.Gateways, is)
@@ -164,7 +165,7 @@ type GatewayNode struct {
 func (c *Cluster) StaticGateways() (all []StaticGatewayStatus) {
 	s := c.state.Load()
 	for _, g := range s.config.StaticGatewayConfigurations {
-		g.ExcludeCIDRs, g.PublicIPPrefix = slices.Clone(g.ExcludeCIDRs), s.fleet.gateways[g.Name]
+		g.ExcludeCIDRs, g.PublicIPPrefix = slices.Clone(g.ExcludeCIDRs), s.Prefixes[g.Name]
 		is := StaticGatewayStatus{StaticGatewayConfiguration: g}
 		for _, e := range c.gateways.Exits(g.Name) {
 			is.Nodes = append(is.Nodes, GatewayNode{e.Node, e.Addr, e.Users, e.Sessions})

@@ -10,6 +10,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/admission"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/fleet"
+	"github.com/seed-a61be3fe/natplane/overlay/internal/outbound"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/ranges"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/vnet"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -47,7 +49,7 @@ func (c ClusterConfig) validate(extra map[string]int) error {
 	}
 	d := c.withDefaults()
 	var p problems.List
-	nodes := d.plan(&fleet{}, extra).nodes
+	nodes := d.planned(extra).Plan(new(fleet.Fleet)).Nodes
 	a, err := newAdmission(&d, nodes, nil)
 	if err != nil {
 		p.Include("NodePools", fmt.Errorf("security group %s: %w", ClusterSecurityGroupName, err))
@@ -76,8 +78,7 @@ func (c ClusterConfig) validateFields(extra map[string]int) error {
 	v.checkCounts()
 	v.network().Check(&v.List)
 	v.checkNodePools()
-	v.checkManagedIPs()
-	v.checkOwnIPs()
+	v.checkOutboundIPs()
 	v.checkOutboundRule(c.LoadBalancerProfile)
 	v.Include("Ceilings", d.Ceilings.Validate())
 	v.Include("Timeouts", snat.Owned{}.ValidateTimeouts(d.Timeouts))
@@ -160,8 +161,8 @@ func (v *validation) checkCounts() {
 	}
 	cut(v, "NodePools", &v.NodePools, maxNodePools)
 	p := &v.LoadBalancerProfile
-	cut(v, ownIPsPath, &p.OutboundIPs, maxOwnIPs)
-	cut(v, ownPrefixesPath, &p.OutboundIPPrefixes, maxOwnIPs)
+	cut(v, outbound.IPsPath, &p.OutboundIPs, maxOwnIPs)
+	cut(v, outbound.PrefixesPath, &p.OutboundIPPrefixes, maxOwnIPs)
 }
 
 // cut records a problem if a list is too long, and shortens it.

@@ -368,7 +368,7 @@ func TestWayDoesNotAllocate(t *testing.T) {
 			c.Inbound(0, pkts[i])
 			copy(pkts[i], templates[i])
 		}
-		if raceEnabled {
+		if pkttest.Race {
 			return // under the race detector a sync.Pool forgets on purpose
 		}
 		c.OutboundBatch(0, pkts, verdicts)

@@ -64,7 +64,7 @@ func TestNoAllocations(t *testing.T) {
 					now = now.Add(time.Millisecond)
 					once()
 				})
-				if raceEnabled && (name == "OutboundBatch" || name == "InboundBatch") {
+				if pkttest.Race && (name == "OutboundBatch" || name == "InboundBatch") {
 					continue // under the race detector a sync.Pool forgets on purpose
 				}
 				assert.Zero(t, n, name)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -431,6 +432,7 @@ func pickerOptions(s *script, c *snat.Config) {
 // do the same, and returns how often each thing happened.
 func runPicker(t *testing.T, s *script) map[string]int {
 	c := pickerConfig(s)
+	c.CountHolders = snat.CountHolders{On: true, Limit: 64 * (len(c.Instances) & 1)}
 	seldom, often := newBed(t, c), newBed(t, c)
 	m := &picker{config: c, rates: map[netip.Addr]*rateBucket{}, homes: map[netip.Addr]netip.Addr{}}
 	seen := map[string]int{}
@@ -454,6 +456,7 @@ func runPicker(t *testing.T, s *script) map[string]int {
 			seldom.at(now)
 			compare(t, m, seldom)
 			compare(t, m, often)
+			requireHolders(t, often.NAT, often.now, false)
 		case 3:
 			if s.next(8) > 0 {
 				continue
@@ -607,12 +610,9 @@ func compare(t *testing.T, m *picker, b *bed) {
 // Allocation, limits and quarantine do what their model does, whatever the script,
 // and however seldom time is advanced.
 func TestAllocationAgainstModel(t *testing.T) {
-	scripts := uint64(120)
-	if testing.Short() {
-		scripts = 20
-	}
+	t.Parallel()
 	seen := map[string]int{}
-	for seed := range scripts {
+	for seed := range uint64(pkttest.Operations(20, 120, 1200)) {
 		if !t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			for what, n := range runPicker(t, &script{randomScript(1000+seed, 2500)}) {
 				seen[what] += n

@@ -52,7 +52,7 @@ func TestAzure_27_PortsLimitFlowsToOneDestination(t *testing.T) {
 // An instance with 50,000 ports consumes its frontends one after the other.
 func TestAzure_27_ManyPortsOverSeveralFrontends(t *testing.T) {
 	ports := 50_000
-	if testing.Short() {
+	if pkttest.Short() {
 		ports = 5000
 	}
 	ranges := []snat.PortRange{

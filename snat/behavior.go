@@ -122,6 +122,9 @@ func (b Behavior) filled(protocol int) Behavior {
 
 // behavior checks a Behavior that stands in a field of Owned.
 func (v *validation) behavior(field string, protocol int, b Behavior) {
+	if b == (Behavior{}) {
+		return // the default
+	}
 	errs := v.Len()
 	problems.Constant(&v.List, field+".Mapping", b.Mapping, numMappings)
 	problems.Constant(&v.List, field+".Filtering", b.Filtering, numFilterings)

@@ -38,12 +38,19 @@ var (
 	_ = [1]struct{}{}[RefreshOutbound-UDPRefresh(udp.Outbound)]
 )
 
+// shards returns how many shards a translator begins with: as many as it is asked for, and as there
+// are different policies.
+func (s *settings) shards() int {
+	return max(cmp.Or(s.Shards, flow.DefaultShards), len(s.policies()))
+}
+
 // fixed compiles what never changes.
-func (s *settings) fixed() compiled.Fixed {
+func (s *settings) fixed(shards int) compiled.Fixed {
 	i, fragments := &s.ICMP, s.Fragments.rules()
 	f := compiled.Fixed{
-		Shards: max(cmp.Or(s.Shards, flow.DefaultShards), len(s.policies())), HashKey: s.HashKey, Seed: s.Seed,
+		Shards: shards, HashKey: s.HashKey, Seed: s.Seed,
 		Lenient: headers.Leniency(s.Lenient), PerConnection: s.TCP.Filtering == PerConnectionFiltering, Hairpin: s.Hairpin,
+		Holders:       s.CountHolders.rules(shards),
 		AlarmInterval: cmp.Or(s.Log.AlarmInterval, alarmInterval),
 		Messages:      i.rules(), PublicICMP: i.PublicAddrs, Fragments: fragments, MaxSYNs: s.HoldSYN.Max, HoldSYN: cmp.Or(s.HoldSYN.Wait, minHoldSYN),
 		Hop: hop.Config{

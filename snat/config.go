@@ -89,7 +89,8 @@ func (*Shared) isPorts() {}
 type Dataplane struct {
 	// Shards is the number of locks, 1..64. 0 means 8; more are made if there
 	// are more different policies. What becomes of packets does not depend on it,
-	// except where Policy.ResetRate is reached.
+	// except where Policy.ResetRate is reached. Each takes memory from when the first instance
+	// is placed there; forwards, [Shared] ports and [NAT.Snapshot] need all of them.
 	Shards int
 
 	// Seed decides everything that is random. The same seed and the same
@@ -136,6 +137,9 @@ type Dataplane struct {
 	// direction, for [NAT.Traffic]. It costs each translated packet 5 to 30
 	// nanoseconds, so it is off unless set.
 	CountTraffic bool
+
+	// CountHolders has it counted who holds outside ports, for [NAT.Holders]; the zero value does not.
+	CountHolders CountHolders
 
 	// Admit, if not nil, is asked about every flow that would begin a session,
 	// whoever begins it: [flow.ReasonNone] admits it, and any other reason, such as
@@ -236,9 +240,16 @@ func copied[T comparable](list, other []T) []T {
 // policies returns the different policies of c, that of c itself first, then those of
 // instances.
 func (c *Config) policies() []Policy {
-	all, seen := []Policy{c.Policy}, map[Policy]bool{c.Policy: true}
+	all := []Policy{c.Policy}
+	var seen map[Policy]bool
 	add := func(p *Policy) {
-		if p != nil && !seen[*p] {
+		if p == nil {
+			return
+		}
+		if seen == nil { // most configurations have one policy
+			seen = map[Policy]bool{c.Policy: true}
+		}
+		if !seen[*p] {
 			seen[*p] = true
 			all = append(all, *p)
 		}

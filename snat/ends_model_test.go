@@ -194,6 +194,7 @@ func newEndsPlay(t *testing.T, s *script) *endsPlay {
 	c.EnableTCPReset = s.next(2) > 0
 	c.EndRefused = s.next(2) > 0
 	c.ReclaimGrace = time.Minute
+	c.CountHolders.On = true
 	if s.next(3) > 0 {
 		ownedPorts(&c).UDP = snat.Behavior{Mapping: snat.EndpointIndependent, Filtering: snat.EndpointIndependentFiltering, Share: snat.ShareNever}
 		ownedPorts(&c).TCP = ownedOf(c).UDP
@@ -261,6 +262,7 @@ func (p *endsPlay) run() {
 	var states [3]string
 	for i, b := range p.beds {
 		b.at(p.now)
+		requireHolders(p.t, b.NAT, b.now, false)
 		s := b.Stats()
 		states[i] = fmt.Sprint(s.SessionsCreated, s.SessionsActive, s.SessionsEnded, s.Expired, s.Cut, s.Resets, s.ResetsSuppressed, s.Outbound, s.Inbound, s.Faults)
 	}
@@ -270,12 +272,9 @@ func (p *endsPlay) run() {
 
 // What packets become does not depend on how often time is advanced.
 func TestEndsAgainstModel(t *testing.T) {
-	scripts := uint64(60)
-	if testing.Short() {
-		scripts = 12
-	}
+	t.Parallel()
 	seen := map[string]int{}
-	for seed := range scripts {
+	for seed := range uint64(pkttest.Operations(12, 60, 600)) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			p := newEndsPlay(t, &script{randomScript(3000+seed, 600+int(rand.New(rand.NewPCG(seed, 0)).Uint32N(400)))})
 			p.run()

@@ -65,7 +65,8 @@ func goesOnForked(t testing.TB, n *snat.NAT, hooks snat.Hooks) *snat.NAT {
 // Traffic of all kinds comes out the same, byte for byte and event by event, however often a
 // copy goes on in the place of the original, under every preset.
 func TestForkedDigests(t *testing.T) {
-	for _, p := range preset.All() {
+	t.Parallel()
+	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			got, _ := mixedBy(t, p, 1, func(step int, _ *mixer, n *snat.NAT, c snat.Config) *snat.NAT {
 				if step%251 != 250 {
@@ -80,7 +81,7 @@ func TestForkedDigests(t *testing.T) {
 
 // Whatever a copy does, the original goes on as another copy does that is driven like it.
 func TestForkIsIndependent(t *testing.T) {
-	for _, p := range preset.All() {
+	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			forks := 0
 			_, _ = mixedBy(t, p, 1, func(step int, m *mixer, n *snat.NAT, _ snat.Config) *snat.NAT {
@@ -139,7 +140,7 @@ var forkShares = map[string]string{
 	"Table.dropped":          "a hook of fragments",
 	"Table.carried":          "likewise",
 	"Config.Admit":           "answers by its argument alone",
-	"routes.admit":           "likewise",
+	"Routes.Admit":           "likewise",
 	"Dataplane.Admit":        "answers by its argument alone",
 	"Dataplane.Hooks":        "hooks",
 	"settings.shared":        "the configuration",
@@ -153,8 +154,8 @@ var forkShares = map[string]string{
 	"Instance.Deterministic": "the configuration",
 	"Instance.mapping":       "follows from the configuration",
 	"Shared.Frontends":       "the configuration",
-	"routes.Plan":            "is made with the configuration, and then immutable",
-	"routes.targeted":        "likewise",
+	"Routes.Plan":            "is made with the configuration, and then immutable",
+	"Routes.targeted":        "likewise",
 	"Frontend.Owner":         "likewise",
 	"Set.tables":             "likewise",
 	"Set.floating":           "likewise",
@@ -176,13 +177,14 @@ var forkShares = map[string]string{
 
 // All that a NAT has is in its copy, which shares nothing with it that changes.
 func TestForkLikeness(t *testing.T) {
-	for _, p := range preset.All() {
+	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			_, _ = mixedBy(t, p, 1, func(step int, _ *mixer, n *snat.NAT, _ snat.Config) *snat.NAT {
-				if step == 3000 {
-					require.Empty(t, likeness.Compare(n, forked(t, n), forkShares))
+				if step < 3000 {
+					return n
 				}
-				return n
+				require.Empty(t, likeness.Compare(n, forked(t, n), forkShares))
+				return nil
 			})
 		})
 	}
@@ -303,6 +305,42 @@ func TestForkAndClose(t *testing.T) {
 	require.Equal(t, want, all(n.NAT))
 	_, err := copied.Fork(snat.Ties{})
 	require.ErrorIs(t, err, flow.ErrClosed)
+}
+
+// Copies of many flows take memory that earlier copies have used, and are as the original all the same,
+// also when they grow.
+func TestForksUseMemoryAgain(t *testing.T) {
+	c, err := preset.AzureLB(site(2, 1))
+	require.NoError(t, err)
+	n := newBed(t, c)
+	pkt := pkttest.TCP("10.0.0.1:1", "198.51.100.1:443", pkttest.TCPFlags("S"))
+	buf := make([]byte, len(pkt))
+	floods := func(n *snat.NAT, net byte) {
+		for i := range 40_000 {
+			copy(buf, pkt)
+			copy(buf[16:20], []byte{net, byte(i >> 16), byte(i >> 8), byte(i)})
+			pkttest.FixChecksums(buf)
+			require.Equal(t, flow.Forward, n.Outbound(0, buf).Action)
+		}
+	}
+	floods(n.NAT, 9)
+	want := all(n.NAT)
+	var grown []string
+	for round := range 3 {
+		copied, err := n.Fork(snat.Ties{})
+		require.NoError(t, err)
+		require.Equal(t, want, all(copied))
+		floods(copied, 11)
+		copied.Check()
+		if round == 0 {
+			grown = all(copied)
+		}
+		require.Equal(t, grown, all(copied))
+		copied.Advance(flow.Time(time.Hour), func(flow.Emission) {})
+		floods(copied, byte(12+round))
+		copied.Close()
+	}
+	require.Equal(t, want, all(n.NAT))
 }
 
 // A copy is reconfigured, and its targets change their states, for itself.

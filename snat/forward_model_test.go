@@ -481,6 +481,11 @@ func (r *runner) forwardStep(s *script) {
 		}
 	}
 	p.src = s.remote(p.dst.Addr().Is6())
+	if len(m.flows) > 0 && s.next(8) == 0 { // a remote that may have a flow with the same target by another forward
+		if f := m.flows[s.next(len(m.flows))]; f.forward != 0 && f.proto == proto && f.remote.Addr().Is6() == p.src.Addr().Is6() {
+			p.src = f.remote
+		}
+	}
 	if from := pick(s, r.world.insides...); s.next(4) == 0 && from.Is6() == p.dst.Addr().Is6() {
 		p.src = netip.AddrPortFrom(from, uint16(5000+s.next(3)))
 		r.packet(flow.Inside, p)
@@ -525,6 +530,7 @@ func (r *runner) setTargets(s *script) {
 			r.t.Errorf("%s: %v", x.name, err)
 		}
 		x.nat.Check()
+		requireHolders(r.t, x.nat, r.now, false)
 	}
 }
 
@@ -546,6 +552,7 @@ func (s *script) runForwards(t testing.TB) (m *model, ops int) {
 		batched, steps bool
 	}{{9, false, true}, {16, true, false}} {
 		w.config.Shards = x.shards
+		w.config.CountHolders = snat.CountHolders{On: true, Limit: 64 * (w.config.Shards & 1)}
 		n, err := snat.New(w.config)
 		if err != nil {
 			t.Fatal(err)
@@ -590,6 +597,7 @@ func (s *script) runForwards(t testing.TB) (m *model, ops int) {
 
 // A NAT with forwards does what its model does.
 func TestForwardsAgainstModel(t *testing.T) {
+	t.Parallel()
 	operations, length := pkttest.Operations(30_000, 100_000, 1_000_000), 4000
 	seen := map[string]uint64{}
 	for seed := uint64(0); operations > 0; seed++ {

@@ -111,11 +111,11 @@ func (v *validation) fragments(c Fragments) {
 		name               string
 		value, least, most int
 	}{
-		{"MaxDatagrams", c.MaxDatagrams, 1, 1 << 20},
-		{"MaxPerSource", c.MaxPerSource, 1, c.MaxDatagrams},
-		{"MaxPerDatagram", c.MaxPerDatagram, 2, 8192},
-		{"MaxQueuedBytes", c.MaxQueuedBytes, 64 << 10, 1 << 30},
+		{"Fragments.MaxDatagrams", c.MaxDatagrams, 1, 1 << 20},
+		{"Fragments.MaxPerSource", c.MaxPerSource, 1, c.MaxDatagrams},
+		{"Fragments.MaxPerDatagram", c.MaxPerDatagram, 2, 8192},
+		{"Fragments.MaxQueuedBytes", c.MaxQueuedBytes, 64 << 10, 1 << 30},
 	} {
-		problems.Between(&v.List, "Fragments."+f.name, f.value, f.least, f.most)
+		problems.Between(&v.List, f.name, f.value, f.least, f.most)
 	}
 }

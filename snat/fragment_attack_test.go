@@ -95,7 +95,7 @@ func destinationOf(b []byte) netip.Addr {
 // its limits, and when it is over nothing is left.
 func TestNAT_G11_NamedAttacks(t *testing.T) {
 	rounds := 3000
-	if testing.Short() || raceEnabled {
+	if pkttest.Short() {
 		rounds = 300
 	}
 	attacks := map[string]func(h realm, data []byte, i int) []byte{

@@ -89,7 +89,7 @@ func numbered(h realm, v4, v6 string, i int) string {
 // to it all fragments in order pass.
 func TestNAT_U14a_FloodsHurtNobodyElse(t *testing.T) {
 	seconds := 12
-	if testing.Short() || raceEnabled {
+	if pkttest.Short() {
 		seconds = 6
 	}
 	for family, h := range byFamily {
@@ -141,7 +141,7 @@ func TestFloodsHurtNobodyOutOfOrder(t *testing.T) {
 				good := numbered(h, "10.2", "fd02::", 7)
 				b.opens("udp", socket(evil(h, 0), 5000), socket(h.s, 53))
 				frags := pkttest.Fragments(pkttest.UDP(socket(good, 5000), socket(h.s, 53), strings.Repeat("x", 100)), 40, 0)
-				for i := range 3000 {
+				for i := range pkttest.Operations(600, 3000, 30_000) {
 					from, pkt := flood(h, i)
 					b.send(from, pkt)
 					if i%10 == 0 {
@@ -162,11 +162,8 @@ func TestFloodsHurtNobodyOutOfOrder(t *testing.T) {
 // What becomes of fragments is the same whether or not somebody forgets those that
 // are over: of a flood of many owners and small limits, at whatever times.
 func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
-	runs := 60
-	if testing.Short() || raceEnabled {
-		runs = 10
-	}
-	for seed := range uint64(runs) {
+	t.Parallel()
+	for seed := range uint64(pkttest.Operations(10, 60, 600)) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		h := byFamily[[]string{"v4", "v6"}[seed%2]]
 		c := quarrel(snat.Fragments{MaxDatagrams: 4 + rng.IntN(60), MaxPerSource: 1 + rng.IntN(4), MaxQueuedBytes: 64 << 10, MaxPerDatagram: 4, Lifetime: 2 * time.Second})

@@ -22,7 +22,7 @@ import (
 // packets nor fragments in order.
 func TestNAT_U14a_FragmentFloodBounded(t *testing.T) {
 	orphans := 1_000_000
-	if testing.Short() || raceEnabled {
+	if pkttest.Short() {
 		orphans = 50_000
 	}
 	c := virtual(64)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // randomScript returns n random decisions.
@@ -42,10 +43,8 @@ func fuzzScripts(f *testing.F, more int, run func(t *testing.T, s *script)) {
 // A NAT does what its model does, whatever the script, by packets and by
 // batches, with any number of shards, and however seldom time is advanced.
 func TestNATAgainstModel(t *testing.T) {
-	scripts, length := 170, 3000
-	if testing.Short() {
-		scripts = 30
-	}
+	t.Parallel()
+	scripts, length := pkttest.Operations(30, 170, 2000), 3000
 	seen := map[string]uint64{}
 	for seed := range uint64(scripts) {
 		s := &script{randomScript(seed, length)}
@@ -80,7 +79,7 @@ func TestNATAgainstModel(t *testing.T) {
 			seen["expired "+flow.Class(class).String()] += n
 		}
 	}
-	if testing.Short() {
+	if pkttest.Short() {
 		return
 	}
 	// The scripts are worth what they reach.

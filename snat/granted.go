@@ -19,10 +19,10 @@ type granted struct {
 // frontend is a frontend and which of its blocks are granted.
 type frontend struct {
 	addr            netip.Addr
-	instance, index int                                // where its first range stands
-	host            bool                               // addr is what a frontend can be
-	forwarded       bool                               // some of its ports are
-	taken           [2]*[65536 / BlockSize / 64]uint64 // of TCP and UDP; nil if none are
+	instance, index int         // where its first range stands
+	host            bool        // addr is what a frontend can be
+	forwarded       bool        // some of its ports are
+	taken           [2][]uint64 // blocks of TCP and of UDP, a bit each, up to the last that is
 }
 
 // grant is a valid port range of one protocol and where it stands.
@@ -59,12 +59,13 @@ func (g *granted) grant(f *frontend, r *PortRange) {
 		if r.Protocol != All && r.Protocol != proto {
 			continue
 		}
+		block, end := int(r.First)/BlockSize, (int(r.First)+r.Count)/BlockSize
 		taken := f.taken[proto-TCP]
-		if taken == nil {
-			taken = new([65536 / BlockSize / 64]uint64)
+		if n := (end + 63) / 64; n > len(taken) {
+			taken = append(taken, make([]uint64, n-len(taken))...)
 			f.taken[proto-TCP] = taken
 		}
-		for block, end := int(r.First)/BlockSize, (int(r.First)+r.Count)/BlockSize; block < end; {
+		for block < end {
 			n := min(64-block%64, end-block)
 			bits := uint64(1<<n-1) << (block % 64)
 			g.twice = g.twice || taken[block/64]&bits != 0

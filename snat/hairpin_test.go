@@ -296,7 +296,7 @@ func TestHairpin_noAllocations(t *testing.T) {
 		copy(pkt, sent)
 		b.Outbound(0, pkt)
 	})
-	if !raceEnabled && n != 0 {
+	if !pkttest.Race && n != 0 {
 		t.Errorf("%v allocations per hairpinned packet", n)
 	}
 }

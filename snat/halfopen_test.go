@@ -20,7 +20,7 @@ import (
 // or has begun inside, or is another host's, goes on.
 func TestScansAreBounded(t *testing.T) {
 	syns := 1_000_000
-	if testing.Short() || raceEnabled {
+	if pkttest.Short() {
 		syns = 20_000
 	}
 	for _, name := range []string{"rfc", "cgn"} {

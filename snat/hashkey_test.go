@@ -96,8 +96,9 @@ func transcript(t *testing.T, c snat.Config) (lines []string) {
 
 // TestNothingDependsOnTheHashKey plays one script under several keys.
 func TestNothingDependsOnTheHashKey(t *testing.T) {
+	t.Parallel()
 	configs := map[string]func() (snat.Config, error){}
-	for _, p := range preset.All() {
+	for _, p := range presets() {
 		configs[p.Name] = func() (snat.Config, error) {
 			s := site(3, 1)
 			s.Seed = 3

@@ -83,8 +83,8 @@ type Instance struct {
 }
 
 // maxInstances is the number of instances that flow keys and routes can tell
-// apart: their index plus two fits the VNI. See noInstance and floatingSender in
-// package dataplane.
+// apart: their index plus two fits the VNI. See NoInstance and FloatingSender in
+// package routing.
 const maxInstances = flow.MaxVNI - 1
 
 // instances checks each instance, and all together.

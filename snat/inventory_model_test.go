@@ -157,6 +157,9 @@ func (r *runner) packetShared(from flow.Side, p packet) {
 			r.t.Errorf("%s: %v became %s, with %s %s", x.name, p, pkttest.String(b), r.subjects[0].name, pkttest.String(first))
 		}
 		x.nat.Check()
+		if r.op%16 == 0 {
+			requireHolders(r.t, x.nat, r.now, true)
+		}
 		r.counters(x, false)
 	}
 }
@@ -232,6 +235,7 @@ func (s *script) runShared(t testing.TB) *model {
 		{"packets, advanced", 1, false, false, true}, {"batches, 8 shards, advanced", 8, true, false, true},
 	} {
 		w.config.Shards = c.shards
+		w.config.CountHolders = snat.CountHolders{On: true, Limit: 64 * (w.config.Shards & 1)}
 		n, err := snat.New(w.config)
 		if err != nil {
 			t.Fatal(err)
@@ -245,10 +249,8 @@ func (s *script) runShared(t testing.TB) *model {
 
 // An inventory does what its model allows, whatever the script.
 func TestInventoryAgainstModel(t *testing.T) {
-	scripts, length := 80, 2000
-	if testing.Short() {
-		scripts = 40
-	}
+	t.Parallel()
+	scripts, length := pkttest.Operations(40, 80, 1000), 2000
 	seen := map[string]uint64{}
 	for seed := range uint64(scripts) {
 		s := &script{randomScript(seed+1<<32, length)}

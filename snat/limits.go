@@ -60,14 +60,14 @@ func (v *validation) limits(l *Limits) {
 		name     string
 		value, n int
 	}{
-		{"Ports", l.Ports, math.MaxInt32}, {"TCPPorts", l.TCPPorts, math.MaxInt32},
-		{"UDPPorts", l.UDPPorts, math.MaxInt32}, {"QueryIDs", l.QueryIDs, math.MaxInt32},
-		{"Sessions", l.Sessions, math.MaxInt32}, {"SessionsPerMapping", l.SessionsPerMapping, math.MaxInt32},
-		{"HalfOpen", l.HalfOpen, subscribers.MaxHalfOpen},
-		{"SessionRate", l.SessionRate, maxSessionRate}, {"SessionBurst", l.SessionBurst, maxSessionRate},
-		{"Subscribers", l.Subscribers, math.MaxInt32},
+		{"Limits.Ports", l.Ports, math.MaxInt32}, {"Limits.TCPPorts", l.TCPPorts, math.MaxInt32},
+		{"Limits.UDPPorts", l.UDPPorts, math.MaxInt32}, {"Limits.QueryIDs", l.QueryIDs, math.MaxInt32},
+		{"Limits.Sessions", l.Sessions, math.MaxInt32}, {"Limits.SessionsPerMapping", l.SessionsPerMapping, math.MaxInt32},
+		{"Limits.HalfOpen", l.HalfOpen, subscribers.MaxHalfOpen},
+		{"Limits.SessionRate", l.SessionRate, maxSessionRate}, {"Limits.SessionBurst", l.SessionBurst, maxSessionRate},
+		{"Limits.Subscribers", l.Subscribers, math.MaxInt32},
 	} {
-		problems.Between(&v.List, "Limits."+f.name, f.value, 0, f.n)
+		problems.Between(&v.List, f.name, f.value, 0, f.n)
 	}
 	if l.SessionBurst > 0 && l.SessionRate == 0 {
 		v.Add("Limits.SessionBurst", l.SessionBurst, flow.ErrOutOfRange, "needs Limits.SessionRate")

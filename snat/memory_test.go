@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -17,18 +18,59 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
-// A NAT without flows takes little memory, and one with a flow not much more.
+// A NAT without flows takes little memory, and one with a flow not much more: what its ports are used
+// for, of which it takes 2 bytes for each of a protocol's from the first flow on.
 func TestSmallNAT(t *testing.T) {
 	for _, p := range preset.All() {
 		c, err := p.Configure(site(1, 1))
 		require.NoError(t, err)
 		b := newBed(t, c)
-		empty := b.Stats().Bytes
+		empty, uses := b.Stats().Bytes, 0
+		for _, s := range b.Instances() {
+			for _, pool := range s.Pools {
+				if !pool.Is6 && pool.Protocol != snat.Query {
+					uses += 2 * pool.Allocated
+				}
+			}
+		}
 		b.out(pkttest.TCP("10.0.0.0:1", "198.51.100.1:443", pkttest.TCPFlags("S")))
 		b.out(pkttest.UDP("10.0.0.0:1", "198.51.100.1:443", ""))
 		require.Equal(t, 2, b.Stats().SessionsActive, p.Name)
-		assert.LessOrEqual(t, b.Stats().Bytes-empty, 16<<10, p.Name)
+		assert.LessOrEqual(t, b.Stats().Bytes-empty, 16<<10+uses, p.Name)
 	}
+}
+
+// New takes little memory for a NAT of one instance, however many shards there may be, and for its
+// ports no more than who owns them.
+func TestNewAllocatesLittle(t *testing.T) {
+	c := snat.Config{Instances: []snat.Instance{{
+		Name: "vm", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.4")},
+		Ports: []snat.PortRange{{Frontend: netip.MustParseAddr("203.0.113.10"), First: 1024, Count: 1024}},
+	}}}
+	allocated := func() (bytes uint64) {
+		bytes = 1 << 62
+		for range 5 { // something else may allocate, too
+			const count = 20
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range count {
+				n, err := snat.New(c)
+				require.NoError(t, err)
+				runtime.KeepAlive(n)
+			}
+			runtime.ReadMemStats(&after)
+			bytes = min(bytes, (after.TotalAlloc-before.TotalAlloc)/count)
+		}
+		return bytes
+	}
+	few := allocated()
+	if !pkttest.Race {
+		assert.LessOrEqual(t, few, uint64(24<<10))
+	}
+	c.Shards = 64
+	assert.LessOrEqual(t, allocated(), few+8<<10, "64 shards")
+	c.Shards, c.Instances[0].Ports[0].Count = 0, 64512
+	assert.LessOrEqual(t, allocated(), few+2*(64<<10), "64,512 ports")
 }
 
 // The memory of a flood of sessions is given back when they are over.

@@ -25,17 +25,31 @@ type NAT struct {
 var _ flow.Translator = (*NAT)(nil)
 
 // New returns a NAT for a configuration, or an error that names every bad field, or
-// says that the system has no memory ([flow.ErrMemory]). It starts no goroutine. Close returns its memory.
+// says that the system has no memory ([flow.ErrMemory]). No goroutine stays: one that touches
+// memory ahead of use ends by itself. Close returns its memory.
 func New(config Config) (*NAT, error) {
 	c := config.settings()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	n := &NAT{config: c.clone(&settings{}), queries: c.ICMP.Queries}
-	if err := n.plane.Init(n.config.fixed(), n.compiled(&settings{})); err != nil {
+	if err := n.plane.Init(n.config.fixed(n.config.shards()), n.compiled(&settings{})); err != nil {
 		return nil, err
 	}
 	return n, nil
+}
+
+// Config returns the configuration in force, with the states that targets have by [NAT.SetTargets]: what
+// [New] or Restore was given, or [NAT.Reconfigure] last. Ports is an *Owned where it was nil. The caller may keep and
+// change it. Cost: O(size of the configuration); traffic does not wait.
+func (n *NAT) Config() Config {
+	n.control.Lock()
+	defer n.control.Unlock()
+	c := n.config.clone(&settings{})
+	if c.Config.Ports = &c.Owned; c.shared != nil {
+		c.Config.Ports = c.shared
+	}
+	return c.Config
 }
 
 // Close returns the memory of n to the system. It may be called at any time, and

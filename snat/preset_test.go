@@ -130,6 +130,7 @@ func TestVendor_04_GCPTimeouts(t *testing.T) {
 
 // 55,000 connections of an address to one destination.
 func TestVendor_06_AWSOneDestination(t *testing.T) {
+	t.Parallel()
 	syns := map[string][]byte{}
 	for _, dst := range []string{"198.51.100.10:443", "198.51.100.10:80"} {
 		syns[dst] = pkttest.TCP("10.0.0.0:5000", dst, pkttest.SYN)
@@ -150,7 +151,7 @@ func TestVendor_06_AWSOneDestination(t *testing.T) {
 	assert.Equal(t, flow.ReasonNone, open(b, 55_000, "198.51.100.10:80"))
 	b.Check()
 
-	if !testing.Short() {
+	if !pkttest.Short() {
 		b = configured(t, preset.AWSNATGateway, site(8, 8))
 		for i := range 440_000 {
 			require.Equal(t, flow.ReasonNone, open(b, i, "198.51.100.10:443"))

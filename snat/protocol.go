@@ -35,6 +35,9 @@ func (p Protocol) Number() uint8 {
 	return 0
 }
 
+// MarshalText returns the name, as String does.
+func (p Protocol) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 // ProtocolOf returns TCP or UDP by its IP protocol number, and All for any other.
 func ProtocolOf(number uint8) Protocol {
 	switch number {

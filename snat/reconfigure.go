@@ -14,7 +14,7 @@ import (
 // packet is judged by the old configuration or by the new one. All that was due
 // at now ends first, by the old one. An error names every bad field; then nothing
 // has changed. Shards, Seed, HashKey, TCP, UDP, Hairpin, ICMP, Lenient, Fragments,
-// HoldSYN, Blocks and Log cannot be changed (because what was made under one rule would
+// HoldSYN, CountHolders, Blocks and Log cannot be changed (because what was made under one rule would
 // contradict another). With Shared ports, Ports and Policy cannot be changed either.
 // There must not be more different policies than shards.
 //
@@ -125,7 +125,7 @@ func (n *NAT) validateChange(c *settings) error {
 		{"Seed", c.Seed, n.config.Seed}, {"HashKey", c.HashKey, n.config.HashKey}, {"Ports.TCP", c.TCP, n.config.TCP}, {"Ports.UDP", c.UDP, n.config.UDP},
 		{"Ports.Hairpin", c.Hairpin, n.config.Hairpin}, {"Fragments", c.Fragments, n.config.Fragments},
 		{"HoldSYN", c.HoldSYN, n.config.HoldSYN}, {"Ports.Blocks", c.Blocks, n.config.Blocks}, {"Log", c.Log, n.config.Log},
-		{"Lenient", c.Lenient, n.config.Lenient},
+		{"Lenient", c.Lenient, n.config.Lenient}, {"CountHolders", c.CountHolders, n.config.CountHolders},
 	} {
 		if f.is != f.was {
 			v.Add(f.name, f.is, ErrFixed, "it is %+v", f.was)

@@ -304,6 +304,7 @@ func (s *script) runReconfigured(t testing.TB) (m *model, ops, done, refused int
 		batched, steps bool
 	}{{8, false, true}, {11, true, false}} {
 		w.config.Shards = x.shards
+		w.config.CountHolders = snat.CountHolders{On: true, Limit: 64 * (w.config.Shards & 1)}
 		n, err := snat.New(w.config)
 		if err != nil {
 			t.Fatal(err)
@@ -368,11 +369,13 @@ func (r *runner) reconfigure(c snat.Config) bool {
 	for _, x := range r.subjects {
 		r.flush(x)
 		c.Shards = x.nat.NumShards()
+		c.CountHolders = snat.CountHolders{On: true, Limit: 64 * (c.Shards & 1)}
 		change, err := x.nat.Reconfigure(r.now, c)
 		if (err == nil) != valid {
 			r.t.Errorf("%s: error %v, valid %v", x.name, err, valid)
 		}
 		x.nat.Check()
+		requireHolders(r.t, x.nat, r.now, false)
 		if valid {
 			r.counters(x, true)
 			total := change.Total()
@@ -415,6 +418,7 @@ func (r *runner) unique(x *subject) {
 // A NAT that is reconfigured while flows go on does what its model does, and
 // refuses what is wrong without a trace.
 func TestReconfigureAgainstModel(t *testing.T) {
+	t.Parallel()
 	operations, length := pkttest.Operations(30_000, 150_000, 500_000), 6000
 	seen := map[string]uint64{}
 	for seed := uint64(0); operations > 0; seed++ {

@@ -269,7 +269,7 @@ func TestSinkMayCallBack(t *testing.T) {
 // Mass expiry makes a bounded number of resets; the rest of the flows end
 // silently, and are counted.
 func TestResetsAreBounded(t *testing.T) {
-	if testing.Short() {
+	if pkttest.Short() {
 		t.Skip("makes many connections")
 	}
 	c := resetting(40_000)

@@ -76,8 +76,10 @@ func (s *settings) behaviors() (all [ports.NumPools]ports.Behavior) {
 func (a *Allocation) exclusions() *ports.Exclusions {
 	x := &ports.Exclusions{}
 	for protocol := range x {
-		x[protocol] = map[netip.Addr][]flow.PortSpan{}
 		for _, e := range a.Exclude {
+			if x[protocol] == nil {
+				x[protocol] = map[netip.Addr][]flow.PortSpan{}
+			}
 			if of := Protocol(protocol) + TCP; of == e.Protocol || e.Protocol == All && of != Query {
 				x[protocol][e.Frontend] = append(x[protocol][e.Frontend], flow.PortSpan{First: e.First, Last: cmp.Or(e.Last, e.First)})
 			}

@@ -339,6 +339,14 @@ func (r *runner) fork() {
 	}
 }
 
+// restore lets every other subject go on as what is read of what was written of it.
+func (r *runner) restore() {
+	for i := 0; i < len(r.subjects); i += 2 {
+		x := r.subjects[i]
+		x.nat = goesOnRestored(r.t, x.nat, x.nat.Config())
+	}
+}
+
 // resetTo ends connections with some remotes.
 func (r *runner) resetTo(s *script) {
 	a := s.remote(s.next(2) == 0).Addr()
@@ -356,7 +364,10 @@ func (r *runner) resetTo(s *script) {
 // step performs the next operation of a script.
 func (r *runner) step(s *script) {
 	w, m := r.world, r.model
-	if r.op%97 == 96 {
+	switch r.op % 97 {
+	case 48:
+		r.restore()
+	case 96:
 		r.fork()
 	}
 	if r.op%41 == 40 {

@@ -75,17 +75,18 @@ func (n *NAT) appendShares(rows []ShareStats) []ShareStats {
 // StrandedPorts tells of an instance that has refused flows for want of a port
 // while other instances have free ones on the same frontends.
 type StrandedPorts struct {
-	Instance int      // index of the instance
-	Name     string   // of the instance
-	Is6      bool     // the address family of the ports
-	Protocol Protocol // TCP, UDP or Query
-	Failed   uint64   // packets refused so far
+	Instance int      `json:"instance"` // index of the instance
+	Name     string   `json:"name"`     // of the instance
+	Is6      bool     `json:"is6"`      // the address family of the ports
+	Protocol Protocol `json:"protocol"` // TCP, UDP or Query
+	Failed   uint64   `json:"failed"`   // packets refused so far
 
 	// Free counts the instance's own free ports, which could serve other
 	// destinations only. FreeElsewhere counts those of all other instances on the
 	// same frontends; they could serve any, but a port belongs to one instance
 	// only.
-	Free, FreeElsewhere int
+	Free          int `json:"free"`
+	FreeElsewhere int `json:"freeElsewhere"` // see Free
 }
 
 // Stranded returns the instances, families and protocols that have refused flows so

@@ -84,8 +84,7 @@ type PacketStats struct {
 func (p *PacketStats) Packets() uint64 { return p.Forwarded + p.Bypassed + p.Dropped }
 
 // Stats returns the counters. Each shard is consistent in itself; shards are
-// read one after the other. Cost: one lock per shard, and O(instances +
-// frontends).
+// read one after the other. Cost: one lock per shard and instance, and O(frontends).
 func (n *NAT) Stats() Stats {
 	d := n.plane.Stats()
 	s := Stats{

@@ -305,7 +305,7 @@ func TestNAT_X8_TokenBucket(t *testing.T) {
 // When very many connections end in one tick, each step of the driver is short,
 // and what does not fit is counted.
 func TestNAT_X8_MassExpiry(t *testing.T) {
-	if testing.Short() {
+	if pkttest.Short() {
 		t.Skip("makes a million connections")
 	}
 	const ports, remotes = 62_504, 16

@@ -247,5 +247,6 @@ func (d Dataplane) Validate() error {
 	v.holdSYN(d.HoldSYN)
 	v.timeout("ReclaimGrace", d.ReclaimGrace)
 	v.log(&d.Log)
+	v.countHolders(&d.CountHolders)
 	return v.Err()
 }

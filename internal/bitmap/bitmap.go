@@ -44,6 +44,13 @@ func Test(w []uint64, n, i int) bool {
 	return w[low+i>>6]>>(i&63)&1 != 0
 }
 
+// WordOf returns which word of a bitmap of n bits holds bit i. It panics unless 0 <= i < n.
+func WordOf(n, i int) int {
+	check(n, i)
+	_, low := levels(n)
+	return low + i>>6
+}
+
 // Bits returns the part of w that holds the bits themselves, bit i in bit i&63 of word
 // i>>6, without the summaries. It is for those who look at many bits; they must not
 // change them. Bits from n on in the last word have no meaning.
@@ -106,6 +113,15 @@ func FirstZero(w []uint64, n int) (int, bool) {
 		return 0, false
 	}
 	return i, true
+}
+
+// Take sets the lowest clear bit and returns it, or reports that there is none: FirstZero
+// and Set in one.
+func Take(w []uint64, n int) (i int, ok bool) {
+	if i, ok = FirstZero(w, n); ok {
+		Set(w, n, i)
+	}
+	return i, ok
 }
 
 // FirstZeroFrom returns the lowest clear bit that is not below from, and whether there is

@@ -29,7 +29,16 @@ func TestFillAndDrain(t *testing.T) {
 			if !ok || i != want {
 				t.Fatalf("n %d: FirstZero = %d, %v, want %d, true", n, i, ok, want)
 			}
-			Set(w, n, i)
+			word, bit := &w[WordOf(n, i)], uint64(1)<<(i&63)
+			if *word&bit != 0 {
+				t.Fatalf("n %d: word %d does not hold bit %d", n, WordOf(n, i), i)
+			}
+			if i, ok := Take(w, n); !ok || i != want || *word&bit == 0 || !Test(w, n, i) {
+				t.Fatalf("n %d: Take = %d, %v, want %d, true", n, i, ok, want)
+			}
+		}
+		if i, ok := Take(w, n); ok {
+			t.Fatalf("n %d: Take of a full map = %d", n, i)
 		}
 		if i, ok := FirstZero(w, n); ok {
 			t.Fatalf("n %d: FirstZero of a full map = %d", n, i)

@@ -81,8 +81,10 @@ func FuzzBitmap(f *testing.F) {
 				if want, wok := m.firstZeroFrom(0); got != want || ok != wok {
 					t.Fatalf("n %d: FirstZero = %d, %v, want %d, %v", n, got, ok, want, wok)
 				}
+				if took, tok := Take(w, n); took != got || tok != ok {
+					t.Fatalf("n %d: Take = %d, %v, FirstZero = %d, %v", n, took, tok, got, ok)
+				}
 				if ok {
-					Set(w, n, got)
 					m[got] = true
 				}
 			case 4, 5:

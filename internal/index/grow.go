@@ -101,7 +101,10 @@ type half struct {
 func (x *Index) split(at uint64) (grown, ok bool) {
 	first := x.run(at)
 	m, old := x.meta[first], x.dir[first]
-	halves, ok := x.halve(old, x.chains[old], 31-m.depth)
+	halves, ok := x.parted(old, m)
+	if !ok {
+		halves, ok = x.halve(old, x.chains[old], 31-m.depth)
+	}
 	if !ok {
 		return false, false
 	}
@@ -117,12 +120,72 @@ func (x *Index) split(at uint64) (grown, ok bool) {
 		x.dir[first+i], x.meta[first+i] = h.buckets, segMeta{depth: m.depth + 1, used: h.used}
 	}
 	x.segments++
-	x.drop(half{buckets: old, chain: x.chains[old]})
-	x.setChain(old, nil)
+	if halves[0].buckets != old {
+		x.drop(half{buckets: old, chain: x.chains[old]})
+		x.setChain(old, nil)
+	}
 	for i := range halves {
 		x.setChain(halves[i].buckets, halves[i].chain)
 	}
 	return true, true
+}
+
+// parted moves the entries of a segment whose next bit is set to a new one, and leaves the
+// others where they are. It fails, and changes nothing, if there is no memory for a new
+// segment, or where halve has to make chains.
+func (x *Index) parted(old *Bucket, m segMeta) (halves [2]half, ok bool) {
+	if x.chains[old] != nil {
+		return halves, false
+	}
+	to := half{buckets: (*Bucket)(x.mem.Chunk(slab.ChunkSize))}
+	if to.buckets == nil {
+		return halves, false
+	}
+	bit, gap := 31-m.depth, uint32(0)
+	for i := range uint32(segBuckets) {
+		b := bucketAt(old, i)
+		if !b.Full() {
+			gap = i // before the first entry is gone: nothing has passed this bucket
+		}
+		for j, id := range b.id {
+			if id != 0 && b.tag[j]>>bit&1 != 0 {
+				if to.used >= x.maxLoad() || !x.put(to.buckets, 0, b.tag[j], id) {
+					x.drop(to)
+					return halves, false
+				}
+				to.used++
+			}
+		}
+	}
+	for i := range uint32(segBuckets) {
+		b, n := bucketAt(old, i), uint32(0)
+		for j, id := range b.id {
+			tag := b.tag[j]
+			b.tag[j], b.id[j] = 0, 0
+			if id != 0 && tag>>bit&1 == 0 {
+				b.tag[n&7], b.id[n&7] = tag, id
+				n++
+			}
+		}
+	}
+	x.closeUp(old, gap)
+	return [2]half{{buckets: old, used: m.used - to.used}, to}, true
+}
+
+// closeUp restores the probe rule in a segment in which entries have been taken out of any
+// buckets. None has passed the bucket at gap. So when a bucket's turn comes, after all those
+// that its entries may have passed, nothing is taken out of these any more.
+func (x *Index) closeUp(seg *Bucket, gap uint32) {
+	for i := range uint32(segBuckets) {
+		pos := (gap + 1 + i) & x.mask
+		b := bucketAt(seg, pos)
+		for j := b.count(); j > 0; j-- {
+			if tag, id := b.tag[j-1], b.id[j-1]; tag&x.mask != pos {
+				b.free(j - 1) // what comes from the end has had its turn, and so has what is put there
+				x.put(seg, 0, tag, id)
+			}
+		}
+	}
 }
 
 // halve copies the entries of a segment and its chain to two new ones, by one bit of

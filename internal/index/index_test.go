@@ -381,7 +381,7 @@ func TestNoMemory(t *testing.T) {
 		}
 	}
 	require.NoError(t, x.check())
-	assert.Greater(t, refused, 5)
+	assert.Greater(t, refused, 3, "what has been made ready is not asked for")
 }
 
 // TestSplits grows one half of the tag space only, so that segments of many

@@ -253,7 +253,7 @@ func TestSplitRecyclesMemory(t *testing.T) {
 	if err := x.check(); err != nil {
 		t.Fatal(err)
 	}
-	if live, reserved := x.mem.Bytes(), x.mem.Reserved(); reserved > 2*live+4*slab.ChunkSize {
+	if live, reserved := x.mem.Bytes(), x.mem.Reserved(); reserved > 2*live+4<<20 {
 		t.Errorf("%d bytes reserved for %d in use", reserved, live)
 	}
 }

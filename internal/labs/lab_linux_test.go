@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/netlab"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -23,7 +24,7 @@ const allPorts = 64_000
 // sized returns how much of something a test does: less with -short, and under
 // the race detector.
 func sized(full, less int) int {
-	if testing.Short() || raceEnabled {
+	if testing.Short() || pkttest.Race {
 		return less
 	}
 	return full

@@ -1,7 +1,9 @@
 package life
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/cni"
+	"github.com/seed-a61be3fe/natplane/overlay/upgrade"
 )
 
 // step does something at random: nearly always traffic.
@@ -57,16 +60,6 @@ func (w *world) fork() {
 	require.NoError(w.t, err)
 	w.t.Cleanup(copied.Close)
 	require.Empty(w.t, likeness.Compare(w.c, copied, forkShares))
-	seen := func(c *overlay.Cluster) (all []string) {
-		at, ok := c.NextDeadline()
-		for _, x := range []any{c.Stats(), c.Services(), slices.Collect(c.Pods()), c.Nodes(), c.StaticGateways(), c.Metrics(), at, ok} {
-			all = append(all, fmt.Sprintf("%+v", x))
-		}
-		for s := range c.Sessions() {
-			all = append(all, fmt.Sprintf("%+v", s))
-		}
-		return all
-	}
 	before := seen(w.c)
 	require.Equal(w.t, before, seen(copied))
 	w.c.Close()
@@ -77,6 +70,66 @@ func (w *world) fork() {
 	}
 	w.counts["forks"]++
 }
+
+// seen is what can be seen of a cluster.
+func seen(c *overlay.Cluster) (all []string) {
+	at, ok := c.NextDeadline()
+	stats := c.Stats()
+	stats.Bytes = 0 // one that is restored takes as much memory as it needs
+	for _, x := range []any{stats, c.Services(), slices.Collect(c.Pods()), c.Nodes(), c.StaticGateways(), c.Metrics(), at, ok} {
+		all = append(all, fmt.Sprintf("%+v", x))
+	}
+	for s := range c.Sessions() {
+		all = append(all, fmt.Sprintf("%+v", s))
+	}
+	return all
+}
+
+// restore lets what is restored of a snapshot of the cluster go on in its place. The original ends.
+func (w *world) restore() {
+	w.t.Helper()
+	var b, again bytes.Buffer
+	require.NoError(w.t, w.c.Snapshot(&b))
+	if w.upgrade != nil {
+		require.NoError(w.t, w.upgrade.Snapshot(&b))
+	}
+	stream := bytes.NewReader(b.Bytes())
+	c, err := overlay.Restore(w.c.Config(), stream)
+	require.NoError(w.t, err)
+	w.t.Cleanup(c.Close)
+	require.Empty(w.t, likeness.Compare(w.c, c, restoreDiffers))
+	require.Equal(w.t, seen(w.c), seen(c))
+	require.NoError(w.t, c.Snapshot(&again))
+	w.c.Close()
+	if w.c = c; w.upgrade != nil {
+		w.upgrade, err = upgrade.Restore(c, stream)
+		require.NoError(w.t, err)
+		require.NoError(w.t, w.upgrade.Snapshot(&again))
+		w.counts["restored during upgrades"]++
+	}
+	require.Zero(w.t, stream.Len(), "all is read")
+	require.True(w.t, bytes.Equal(b.Bytes(), again.Bytes()), "another snapshot has the same bytes")
+	w.counts["restored"]++
+}
+
+// restoreDiffers is what a cluster that is restored does not have as the original has it, besides what a
+// copy shares.
+var restoreDiffers = func() map[string]string {
+	all := maps.Clone(forkShares)
+	maps.Copy(all, map[string]string{
+		"endpoint.socket": "of a slot that is free it is what it was last",
+		"endpoint.port":   "likewise",
+		"endpoint.host":   "likewise",
+		"endpoint.serial": "likewise",
+		"endpoint.node":   "likewise",
+		"chunk.nodes":     "likewise",
+		"timed.next":      "counted round and round",
+		"shard.sessions":  "see flow",
+		"Proxy.table":     "likewise",
+		"Proxy.hasher":    "likewise",
+	})
+	return all
+}()
 
 // forkShares is what a copy of a cluster shares with the original, because it never changes, or has of its
 // own, because it ties it to its surroundings. The tests of packages snat and lb compare the translators.
@@ -89,6 +142,7 @@ var forkShares = map[string]string{
 	"Table.shards":          "see flow",
 	"Shard.mem":             "see flow",
 	"Shard.keys":            "the proxy's own",
+	"Table.keys":            "likewise",
 	"Index.mem":             "see flow",
 	"directory.m":           "see flow",
 	"Rules.Config":          "asks the cluster's own",
@@ -118,7 +172,7 @@ var forkShares = map[string]string{
 	"state.given":           "immutable, but for hooks",
 	"state.config":          "immutable, but for hooks",
 	"state.egress":          "immutable, but for hooks",
-	"state.fleet":           "immutable",
+	"state.Fleet":           "immutable",
 	"state.extra":           "immutable",
 	"state.byIndex":         "immutable",
 	"state.byName":          "immutable",
@@ -248,6 +302,7 @@ func TestLife(t *testing.T) {
 			for i := range pkttest.Operations(3000, 5_000, 300_000) {
 				if w.step(); i%250 == 249 {
 					w.fork()
+					w.restore()
 				}
 			}
 			w.end()

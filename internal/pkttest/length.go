@@ -5,13 +5,19 @@ import (
 	"testing"
 )
 
+// Short reports whether tests that one goroutine plays should be brief: with -short, and in
+// builds that watch every step (the race detector, natplane_invariants), in which they take
+// ten times as long and find nothing that fewer steps do not. Tests of what goroutines do to
+// each other ask testing.Short, for those builds are made for them.
+func Short() bool { return testing.Short() || watched }
+
 // Operations returns how many operations a test against a model plays: the first number
-// with -short, the last one where NATPLANE_LONG is 1 in the environment, else the second.
+// where Short holds, the last one where NATPLANE_LONG is 1 in the environment, else the second.
 func Operations(short, usual, long int) int {
 	switch {
 	case os.Getenv("NATPLANE_LONG") == "1":
 		return long
-	case testing.Short():
+	case Short():
 		return short
 	}
 	return usual

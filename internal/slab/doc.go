@@ -1,6 +1,7 @@
 // Package slab keeps millions of small records where the garbage collector never
 // looks: in chunks cut from large mappings, named by 32-bit indexes instead of pointers.
 //
+//	Stock ──regions of a copy, in advance──► Memory
 //	Memory ──chunks of 64 KiB──► Slab[T]  records of one size, named by index
 //	                        ├──► Runs     runs of 2^k words, named by handle
 //	                        └──► any other pointer-free table

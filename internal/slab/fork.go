@@ -8,6 +8,8 @@ import (
 // How tables copy themselves. A copy has the same records at the same indexes, and hands
 // out the same ones from then on, so nothing that names records by index has to change.
 //
+// A copy that others wait for takes its memory before from a [Stock].
+//
 // ForkTo is not Init for to, but takes its place. It reports whether there was memory: if
 // not, the copy is of no use, and its Memory is to be released. The original must not
 // change meanwhile. Cost: that of copying its chunks.
@@ -23,7 +25,7 @@ func Clone[S ~[]E, E any](s S) S {
 
 // CopyChunk is Chunk for a copy of the first used bytes of a chunk; the others are zero.
 func (m *Memory) CopyChunk(from unsafe.Pointer, size, used int) unsafe.Pointer {
-	p := m.Chunk(size)
+	p := m.chunk(size, used, (*Memory).untouched)
 	if p != nil {
 		copy(unsafe.Slice((*byte)(p), used), unsafe.Slice((*byte)(from), used))
 	}

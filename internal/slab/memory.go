@@ -14,8 +14,10 @@ import (
 const ChunkSize = 64 << 10
 
 const (
+	usualTables = 12 // that draw on a Memory
+
 	minChunk  = 256      // the smallest chunk
-	maxHeap   = 1 << 20  // what a Memory takes from the Go heap before it maps regions
+	maxHeap   = 1 << 20  // what a Memory takes from the Go heap where nothing is touched ahead
 	hugePage  = 2 << 20  // regions from this size on are aligned to it and ask for huge pages
 	minRegion = hugePage // the first region, if it can be had
 	maxRegion = 32 << 20 // regions double up to this size
@@ -31,15 +33,13 @@ var liveRegions atomic.Int64
 // whether there is none. It is for tests, which set it while nothing else runs.
 var Fault func() bool
 
-// Memory hands out chunks. Its first MiB is ordinary Go memory in which the garbage
-// collector finds no pointers, so that a small world costs little and needs no mapping.
-// What comes after is cut from regions that double in size, from 2 up to 32 MiB. On
-// Linux they are anonymous mappings: a page becomes resident when it is first touched,
-// and the kernel is advised to use huge pages. Elsewhere, and under the race detector,
-// regions are Go memory too.
-//
-// The first touch of a huge page waits while the kernel zeroes 2 MiB: 0.2 to 0.4 ms on a
-// 2-core virtual machine, 5 ms where its host had to find the memory first (2026-11).
+// Memory hands out chunks. Those of less than ChunkSize are ordinary Go memory in which the
+// garbage collector finds no pointers, so that a small world costs little and needs no mapping.
+// What comes after is cut from regions; those of huge pages double in size, from 2 up to 32 MiB.
+// On Linux they are anonymous mappings: a page becomes resident when it is first touched, and
+// goroutines that end when they are done touch it ahead of use, so that whoever takes a chunk
+// does not wait for many (ahead.go). Elsewhere, and under the race detector, regions are Go
+// memory too, the first MiB is not in regions, and there are no goroutines.
 //
 // Where the system has no memory left, Chunk returns nil. So that the Go runtime, which
 // would end the process, is not the first to notice, a Memory takes nothing if 128 MiB
@@ -50,19 +50,25 @@ var Fault func() bool
 // some time after a garbage collection; Release returns them at once.
 type Memory struct {
 	_        noCopy
-	fresh    unsafe.Pointer   // next chunk never handed out, if freshLen > 0
-	freshLen int              // bytes from fresh to the end of the newest region
+	ready    stretch          // that has been touched, of either pages
+	plain    stretch          // of small pages
+	later    stretch          // of huge pages
+	coming   *coming          // what a goroutine makes ready, or nil
+	stock    stretch          // that a Stock has given
+	soiled   bool             // stock is not zero
 	free     []unsafe.Pointer // recycled chunks of ChunkSize, last in first out
-	clean    []unsafe.Pointer // those of regions whose pages the system has back
+	clean    []unsafe.Pointer // those that are zero and perhaps not resident
 	least    int              // the fewest free chunks in this interval; see Tidy
 	surplus  int              // free chunks that Tidy may give back
 	due      int64            // when the interval ends
 	regions  []region
 	tables   []Table // that draw on this Memory; emptied by Release
 	used     int     // bytes in chunks handed out
+	large    int     // of them, chunks of ChunkSize
 	heap     int     // bytes in chunks of the Go heap, handed out or recycled
 	allowed  int     // bytes up to which the heap may go before there is a look at the address space
 	reserved int     // bytes in regions
+	huge     int     // of these, in regions of huge pages
 	released bool
 }
 
@@ -70,8 +76,18 @@ type Memory struct {
 type region struct {
 	base    unsafe.Pointer
 	size    int
+	pages   pages
+	of      *arena // that it is a part of, if it is not a mapping of its own; see Stock
 	cleanup runtime.Cleanup
 }
+
+// pages says which ones a region asks for.
+type pages uint8
+
+const (
+	hugePages pages = iota
+	smallPages
+)
 
 // Table is what draws on a Memory. Forget is called when that is released: all chunks
 // are gone.
@@ -81,27 +97,37 @@ type Table interface{ Forget() }
 func Available() bool { return (Fault == nil || !Fault()) && headroom() }
 
 // Own makes t one of those that Release tells.
-func (m *Memory) Own(t Table) { m.tables = append(m.tables, t) }
+func (m *Memory) Own(t Table) {
+	if m.tables == nil {
+		m.tables = make([]Table, 0, usualTables)
+	}
+	m.tables = append(m.tables, t)
+}
 
 // Chunk returns size zeroed bytes, a power of two from 256 to ChunkSize, aligned to 256
 // bytes at least. It returns nil if the system has no memory left, or if the Memory was
 // released. It prefers the chunk freed last.
-func (m *Memory) Chunk(size int) unsafe.Pointer {
+func (m *Memory) Chunk(size int) unsafe.Pointer { return m.chunk(size, 0, (*Memory).fresh) }
+
+// chunk is Chunk, which asks fresh for what was never handed out. The first bytes, as many as
+// overwritten says, need not be zero.
+func (m *Memory) chunk(size, overwritten int, fresh func(*Memory) unsafe.Pointer) unsafe.Pointer {
 	if size < minChunk || size > ChunkSize || bits.OnesCount(uint(size)) != 1 {
 		panic("slab: a chunk has from 256 to 65,536 bytes, a power of two")
 	}
 	if m.released {
 		return nil
 	}
-	p := m.take(size)
+	p := m.take(size, overwritten, fresh)
 	if p != nil {
 		m.used += size
+		m.large += size / ChunkSize
 	}
 	return p
 }
 
-// take is Chunk without the count.
-func (m *Memory) take(size int) unsafe.Pointer {
+// take is chunk without the counts. fresh is asked for a chunk where none has become free.
+func (m *Memory) take(size, overwritten int, fresh func(*Memory) unsafe.Pointer) unsafe.Pointer {
 	switch n, c := len(m.free), len(m.clean); {
 	case size < ChunkSize:
 		return m.fromHeap(size)
@@ -109,22 +135,20 @@ func (m *Memory) take(size int) unsafe.Pointer {
 		p := m.free[n-1]
 		m.free = m.free[:n-1]
 		m.least = min(m.least, n-1)
-		clear(unsafe.Slice((*byte)(p), ChunkSize))
+		clear(unsafe.Slice((*byte)(p), ChunkSize)[overwritten:])
+		return p
+	case m.stock.n > 0:
+		p := m.stock.cut(ChunkSize)
+		if m.soiled {
+			clear(unsafe.Slice((*byte)(p), ChunkSize)[overwritten:])
+		}
 		return p
 	case c > 0:
 		p := m.clean[c-1]
 		m.clean = m.clean[:c-1]
 		return p
-	case m.heap+ChunkSize <= maxHeap:
-		return m.fromHeap(size)
-	case m.freshLen == 0 && !m.grow():
-		return nil
 	}
-	p := m.fresh
-	if m.freshLen -= ChunkSize; m.freshLen > 0 {
-		m.fresh = unsafe.Add(p, ChunkSize)
-	}
-	return p
+	return fresh(m)
 }
 
 // fromHeap returns Go memory, or nil if the runtime might not get any.
@@ -155,6 +179,7 @@ func (m *Memory) FreeChunk(p unsafe.Pointer, size int) {
 		m.heap -= size // the collector has it
 		return
 	}
+	m.large--
 	m.free = append(m.free, p)
 }
 
@@ -200,10 +225,16 @@ func (m *Memory) Bytes() int { return m.used }
 // them are resident depends on what was touched.
 func (m *Memory) Reserved() int { return m.reserved + m.heap }
 
-// Release returns all regions at once. Every chunk, record and run drawn from m is gone:
+// Release returns all regions at once; those that a [Stock] has given it wait for another Stock
+// until two garbage collections are over. Every chunk, record and run drawn from m is gone:
 // touching one through a pointer kept from before may fault. The tables that drew on m
 // are empty and stay so: nothing can be allocated any more. Releasing twice is harmless.
+// It waits for a page that is being made ready, some milliseconds at most.
 func (m *Memory) Release() {
+	if m.coming != nil {
+		m.coming.busy.Lock()
+		m.collect()
+	}
 	for _, t := range m.tables {
 		t.Forget()
 	}
@@ -217,29 +248,55 @@ func (m *Memory) Release() {
 // Released reports whether Release has been called.
 func (m *Memory) Released() bool { return m.released }
 
-// grow adds a region as large as all before it together, within bounds, or if there is
-// no memory for that a smaller one. It reports whether there was any.
-func (m *Memory) grow() bool {
+// nextRegion is the size of the next region of huge pages: as large as all before it
+// together, within bounds.
+func (m *Memory) nextRegion() int { return min(max(m.huge, minRegion), maxRegion) }
+
+// grow adds a region of a size to a stretch that is empty, or if there is no memory for that
+// a smaller one. It reports whether there was any.
+func (m *Memory) grow(to *stretch, size int, p pages) bool {
 	if Fault != nil && Fault() {
 		return false
 	}
-	for size := min(max(m.reserved, minRegion), maxRegion); size >= ChunkSize; size /= 2 {
-		if base := reserve(size); base != nil {
-			r := region{base: base, size: size}
+	r := newRegion(m, size, p)
+	if r.size == 0 {
+		return false
+	}
+	m.include(r)
+	*to = stretch{r.base, r.size}
+	return true
+}
+
+// include adds a region to those of m.
+func (m *Memory) include(r region) {
+	m.regions = append(m.regions, r)
+	m.reserved += r.size
+	if r.pages == hugePages {
+		m.huge += r.size
+	}
+}
+
+// newRegion returns a region for m of a size, or a smaller one; its size is 0 if there is no
+// memory. It is returned when m is unreachable.
+func newRegion(m *Memory, size int, p pages) (r region) {
+	for ; size >= ChunkSize; size /= 2 {
+		if base := reserve(size, p); base != nil {
+			r = region{base: base, size: size, pages: p}
 			liveRegions.Add(1)
 			r.cleanup = runtime.AddCleanup(m, release, r)
-			m.regions = append(m.regions, r)
-			m.reserved += size
-			m.fresh, m.freshLen = r.base, size
-			return true
+			return r
 		}
 	}
-	return false
+	return r
 }
 
 // release returns one region. As a cleanup it runs once its Memory is unreachable.
 func release(r region) {
-	unreserve(r.base, r.size)
+	if r.of != nil {
+		r.of.drop()
+	} else {
+		unreserve(r.base, r.size)
+	}
 	liveRegions.Add(-1)
 }
 

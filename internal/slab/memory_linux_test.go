@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,12 +24,42 @@ func resident(t *testing.T, p unsafe.Pointer) bool {
 	return vec[0]&1 != 0
 }
 
+// last returns the newest region of huge pages.
+func last(m *Memory) region {
+	all := slices.Clone(m.regions)
+	slices.Reverse(all)
+	return all[slices.IndexFunc(all, func(r region) bool { return r.pages == hugePages })]
+}
+
+// What has been made ready is there.
+func TestReadyMemoryIsResident(t *testing.T) {
+	p, err := unix.MmapPtr(-1, 0, nil, ChunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.MunmapPtr(p, ChunkSize)
+	if touch(p, ChunkSize); populate(p, ChunkSize) && !resident(t, p) {
+		t.Skip("an emulator says that it has populated memory, and has not")
+	}
+	m := newMemory(t)
+	for m.huge < maxRegion {
+		m.Chunk(ChunkSize)
+		settle(m)
+		for at := 0; at < m.ready.n; at += 4096 {
+			if !resident(t, unsafe.Add(m.ready.p, at)) {
+				t.Fatalf("byte %d of %d that are ready is not resident", at, m.ready.n)
+			}
+		}
+	}
+}
+
 func TestUntouchedMemoryIsNotResident(t *testing.T) {
 	m := newMemory(t)
-	for m.Reserved() < 4*maxRegion {
+	for m.huge < 4*maxRegion {
 		m.Chunk(ChunkSize)
+		settle(m)
 	}
-	r := m.regions[len(m.regions)-1]
+	r := last(m)
 	if uintptr(r.base)%hugePage != 0 {
 		t.Errorf("region of %d bytes at %p is not aligned to %d", r.size, r.base, hugePage)
 	}
@@ -55,10 +86,11 @@ func TestLargeRegionsAskForHugePages(t *testing.T) {
 		t.Skipf("this system does not take the advice: %v", err)
 	}
 	m := newMemory(t)
-	for m.Reserved() < 2*hugePage {
+	for m.huge < 2*hugePage {
 		m.Chunk(ChunkSize)
+		settle(m)
 	}
-	if base := m.regions[len(m.regions)-1].base; !asksForHugePages(t, base) {
+	if base := last(m).base; !asksForHugePages(t, base) {
 		t.Errorf("the mapping at %p does not ask for huge pages", base)
 	}
 }

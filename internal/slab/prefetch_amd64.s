@@ -1,5 +1,11 @@
 #include "textflag.h"
 
+// func Prefetch(p unsafe.Pointer)
+TEXT ·Prefetch(SB), NOSPLIT, $0-8
+	MOVQ       p+0(FP), AX
+	PREFETCHT0 (AX)
+	RET
+
 // func PrefetchEach(ps []unsafe.Pointer)
 TEXT ·PrefetchEach(SB), NOSPLIT, $0-24
 	MOVQ  ps_base+0(FP), SI

@@ -1,5 +1,11 @@
 #include "textflag.h"
 
+// func Prefetch(p unsafe.Pointer)
+TEXT ·Prefetch(SB), NOSPLIT, $0-8
+	MOVD p+0(FP), R0
+	PRFM (R0), PLDL1KEEP
+	RET
+
 // func PrefetchEach(ps []unsafe.Pointer)
 TEXT ·PrefetchEach(SB), NOSPLIT, $0-24
 	MOVD ps_base+0(FP), R0

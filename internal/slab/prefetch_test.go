@@ -14,6 +14,9 @@ func TestPrefetchIsHarmless(t *testing.T) {
 	want := line
 	ps := [5]unsafe.Pointer{nil, gone, unsafe.Pointer(&line), unsafe.Add(gone, 1), unsafe.Pointer(&line[7])}
 	kept := ps
+	for _, p := range ps {
+		Prefetch(p)
+	}
 	PrefetchEach(nil)
 	PrefetchEach(ps[:0])
 	for n := range ps {

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"reflect"
 	"slices"
+	"sync"
 	"unsafe"
 )
 
@@ -40,14 +41,26 @@ type chunkState struct {
 // Init makes s an empty Slab that draws on m. It panics if T contains pointers, if its size
 // is not a power of two between 4 and ChunkSize bytes, or if s was initialised before.
 func (s *Slab[T]) Init(m *Memory) {
-	t := reflect.TypeFor[T]()
+	mustBeRecord(reflect.TypeFor[T]())
+	s.dir.init(m, s)
+}
+
+// records has the types that mustBeRecord has found good, so that a small world, which has a
+// Slab for each of several, does not look at their fields every time.
+var records sync.Map
+
+// mustBeRecord panics if values of a type cannot be records.
+func mustBeRecord(t reflect.Type) {
+	if _, good := records.Load(t); good {
+		return
+	}
 	if size := t.Size(); size < 4 || size > ChunkSize || bits.OnesCount64(uint64(size)) != 1 {
 		panic(fmt.Sprintf("slab: size of %v is %d bytes, not a power of two between 4 and %d", t, size, ChunkSize))
 	}
 	if hasPointers(t) {
 		panic(fmt.Sprintf("slab: %v contains pointers", t))
 	}
-	s.dir.init(m, s)
+	records.Store(t, nil)
 }
 
 // Forget makes s empty because its memory has been released.
@@ -77,7 +90,9 @@ func (s *Slab[T]) Alloc() uint32 {
 			if c.free != 0 {
 				i += uint32(c.free - 1)
 				link := s.link(i)
-				c.free, *link = uint16(*link), 0
+				if c.free, *link = uint16(*link), 0; c.free != 0 {
+					Prefetch(unsafe.Pointer(s.At(s.cur*s.perChunk() + uint32(c.free-1)))) // the next one handed out
+				}
 				return s.count(c, i)
 			}
 			if c.next < c.size {
@@ -214,6 +229,9 @@ func (s *Slab[T]) Next(i uint32) uint32 {
 	}
 	return 0
 }
+
+// Bound returns an index that all records lie below.
+func (s *Slab[T]) Bound() uint32 { return uint32(len(s.state)) * s.perChunk() }
 
 func (s *Slab[T]) link(i uint32) *uint32 { return (*uint32)(unsafe.Pointer(s.At(i))) }
 

@@ -21,77 +21,90 @@ var floors = map[string]int{
 	"snat/internal/fragments":          3,
 	"snat/internal/icmp":               3,
 	"snat/internal/ports/destinations": 2,
+	"snat/internal/ports/holders":      2,
 	"snat/internal/ports/subscribers":  2,
-	"snat/internal/ports":              3,
-	"snat/internal/addresses":          4,
-	"snat/internal/counters":           4,
-	"snat/internal/headers":            4,
-	"snat/internal/heldsyn":            4,
-	"snat/internal/resets":             4,
-	"snat/internal/traffic":            4,
-	"snat/internal/forwards":           5,
-	"snat/internal/hop":                5,
-	"snat/internal/permits":            5,
-	"snat/internal/changes":            5,
-	"snat/internal/compiled":           6,
-	"snat/internal/instances":          7,
-	"snat/internal/dataplane":          8,
-	"snat":                             9,
+	"snat/internal/ports/chance":       2,
+	"snat/internal/ports/shelves":      2,
+	"snat/internal/ports/usage":        2,
+	"snat/internal/ports/mappings":     3,
+	"snat/internal/ports":              4,
+	"snat/internal/addresses":          5,
+	"snat/internal/counters":           5,
+	"snat/internal/headers":            5,
+	"snat/internal/heldsyn":            5,
+	"snat/internal/resets":             5,
+	"snat/internal/traffic":            5,
+	"snat/internal/forwards":           6,
+	"snat/internal/hop":                6,
+	"snat/internal/permits":            6,
+	"snat/internal/changes":            6,
+	"snat/internal/compiled":           7,
+	"snat/internal/instances":          8,
+	"snat/internal/routing":            9,
+	"snat/internal/dataplane":          10,
+	"snat":                             11,
 
 	"lb/internal/batch":              2,
-	"lb/internal/grants":             10,
+	"lb/internal/claims":             12,
+	"lb/internal/grants":             12,
+	"lb/internal/health":             13,
 	"lb/internal/owners":             2,
-	"lb/internal/seats":              10,
+	"lb/internal/seats":              12,
 	"lb/internal/sides":              2,
 	"lb/nsg":                         2,
-	"lb":                             11,
+	"lb/probe":                       12,
+	"lb":                             14,
 	"overlay/internal/addressing":    2,
 	"overlay/internal/annotations":   1,
 	"overlay/internal/ranges":        2,
-	"overlay/internal/podtable":      3,
+	"overlay/internal/podtable":      4,
 	"overlay/internal/hostports":     2,
 	"overlay/internal/kubeproxy":     2,
 	"overlay/internal/rejects":       2,
-	"overlay/internal/sums":          11,
-	"overlay/internal/tallies":       11,
-	"overlay/internal/admission":     11,
-	"overlay/internal/claims":        11,
-	"overlay/internal/conntrack":     11,
-	"overlay/internal/security":      3,
-	"overlay/internal/locality":      11,
-	"overlay/internal/servicelb":     12,
-	"overlay/internal/publicips":     12,
-	"overlay/internal/vnet":          3,
-	"overlay/internal/staticgateway": 12,
-	"overlay/internal/explain":       13,
-	"overlay/internal/machine":       11,
+	"overlay/internal/sums":          14,
+	"overlay/internal/tallies":       14,
+	"overlay/internal/admission":     14,
+	"overlay/internal/claims":        14,
+	"overlay/internal/conntrack":     14,
+	"overlay/internal/security":      4,
+	"overlay/internal/locality":      14,
+	"overlay/internal/servicelb":     15,
+	"overlay/internal/publicips":     15,
+	"overlay/internal/vnet":          4,
+	"overlay/internal/staticgateway": 15,
+	"overlay/internal/explain":       16,
+	"overlay/internal/fleet":         16,
+	"overlay/internal/outbound":      15,
+	"overlay/internal/portmap":       3,
+	"overlay/internal/machine":       14,
 	"overlay/ceilings":               2,
 	"overlay/cni":                    2,
-	"overlay":                        14,
-	"overlay/apiserver":              15,
-	"overlay/upgrade":                15,
+	"overlay":                        17,
+	"overlay/apiserver":              18,
+	"overlay/attribution":            18,
+	"overlay/upgrade":                18,
 
-	"overlay/whatif":                   15,
+	"overlay/whatif":                   18,
 	"overlay/whatif/internal/agenda":   1,
 	"overlay/whatif/internal/segments": 1,
 	"overlay/whatif/trace":             2,
 
 	"internal/digest":     2,
 	"internal/rendezvous": 2,
-	"internal/scenario":   15,
-	"internal/router":     15,
-	"internal/labs":       16,
-	"internal/life":       16,
+	"internal/scenario":   18,
+	"internal/router":     18,
+	"internal/labs":       19,
+	"internal/life":       19,
 
-	"examples/internal/command": 17,
-	"examples/internal/page":    17,
+	"examples/internal/command": 20,
+	"examples/internal/page":    20,
 
 	"bench":    top,
 	"examples": top,
 }
 
 // top is the floor that nothing imports.
-const top = 18
+const top = 21
 
 // floorOf returns the floor of a directory: its own, or that of its room.
 func floorOf(dir string) (floor int, ok bool) {
@@ -120,14 +133,16 @@ var testRooms = map[string]string{
 // leaves are packages that serve the user of a room: they know the room's public API,
 // and the library does without them, but for the rooms that are named.
 var leaves = map[string][]string{
-	"lb/monitor":         {"lb", "overlay"},                                         // their types have metrics
-	"snat/deterministic": {"snat", "snat/internal/compiled", "snat/internal/ports"}, // an instance may have such a mapping
-	"snat/ipfix":         nil,
-	"snat/requirements":  nil,
-	"overlay/apiserver":  nil,
-	"overlay/upgrade":    nil,
-	"overlay/whatif":     nil,
-	"snat/preset":        {"lb"}, // a NAT gateway is configured as the preset of that name
+	"lb/monitor":          {"lb", "overlay"},                                         // their types have metrics
+	"snat/deterministic":  {"snat", "snat/internal/compiled", "snat/internal/ports"}, // an instance may have such a mapping
+	"snat/forecast":       {"overlay/whatif"},                                        // results say what was foretold
+	"snat/ipfix":          nil,
+	"snat/requirements":   nil,
+	"overlay/apiserver":   nil,
+	"overlay/attribution": nil,
+	"overlay/upgrade":     nil,
+	"overlay/whatif":      nil,
+	"snat/preset":         {"lb"}, // a NAT gateway is configured as the preset of that name
 }
 
 // needless are the imports that the core does without, each with its reason.
@@ -146,7 +161,7 @@ var needless = map[string]string{
 }
 
 // unsafeRooms may import unsafe: they lay out memory or assert its size.
-var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat/internal/fragments", "snat/internal/ports", "snat/internal/ports/destinations", "snat/internal/ports/subscribers"}
+var unsafeRooms = []string{"internal/slab", "internal/index", "internal/wire", "flow", "snat/internal/fragments", "snat/internal/ports", "snat/internal/ports/destinations", "snat/internal/ports/holders", "snat/internal/ports/mappings", "snat/internal/ports/subscribers", "internal/snapshot"}
 
 var importRules = []rule{
 	{"floors", "import only packages of lower floors; move what both need down, or pass it in as an argument", checkFloors},

@@ -32,7 +32,6 @@ var (
 	longFuncs = map[string]string{
 		"examples/egress/internal/story/story.go simulate": "the order in which a run is set up and told about",
 		"examples/gateway/options.go parseOptions":         "one flag after the other",
-		"snat/internal/fragments/invariants_on.go check":   "one invariant after the other",
 		"snat/internal/ports/invariants_on.go Check":       "one invariant after the other",
 		"snat/internal/ports/pick.go free":                 "one search with the cases of every choice",
 	}

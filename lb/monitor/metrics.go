@@ -6,11 +6,12 @@
 // value of one series at the moment, and a [Point] what samples amount to in some time,
 // which is whole grains of a minute. [LoadBalancer] and [NATGateway] read the samples
 // of a [snat.NAT], and keep no state; package lb calls them for its types. They are safe
-// for concurrent use, a Sampler is not.
+// for concurrent use, a Sampler is not. [WriteText] writes samples for Prometheus.
 package monitor
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 
 	"github.com/seed-a61be3fe/natplane/internal/enum"
@@ -76,7 +77,7 @@ type Aggregation uint8
 
 // The aggregations.
 const (
-	Total   Aggregation = iota // a count of events; samples add up
+	Total   Aggregation = iota // the sum of events, or of samples
 	Average                    // a gauge; the mean of samples
 	numAggregations
 )
@@ -91,11 +92,15 @@ func (a Aggregation) String() string { return enum.Name(a, aggregationNames[:]) 
 // Aggregation returns Azure's aggregation of m.
 func (m Metric) Aggregation() Aggregation {
 	switch m {
-	case AllocatedSnatPorts, UsedSnatPorts, HeldSnatPorts, DatapathAvailability, VipAvailability, DipAvailability:
+	case AllocatedSnatPorts, UsedSnatPorts, HeldSnatPorts, HolderSnatPorts, DatapathAvailability, VipAvailability, DipAvailability:
 		return Average
 	}
 	return Total
 }
+
+// counts reports whether samples of m are all events so far. All others are values of the moment, also
+// TotalConnectionCount, of which Azure Monitor adds up the samples.
+func (m Metric) counts() bool { return m.Aggregation() == Total && m != TotalConnectionCount }
 
 // ConnectionState says what became of new flows.
 type ConnectionState uint8
@@ -169,12 +174,16 @@ type Dimensions struct {
 	Direction         Direction       // of packets and bytes
 	HeldAfter         Hold            // what a port is held after; zero is every use
 
+	InsideIPAddress netip.Addr // who holds ports behind the backend
+	RemoteIPAddress netip.Addr // of a destination that ports are held towards
+	RemotePort      uint16     // likewise
+
 	// IsAwaitingRemoval marks ports that are reclaimed but still in use.
 	IsAwaitingRemoval bool
 }
 
 // Sample is the value of one series: of a metric with aggregation Total all events
-// so far, of one with Average the value at the moment.
+// so far, of one with Average, and of TotalConnectionCount, the value at the moment.
 type Sample struct {
 	Metric Metric // its name in Azure Monitor
 	Dimensions
@@ -184,33 +193,39 @@ type Sample struct {
 // String returns the sample in one line.
 func (s Sample) String() string {
 	text := string(s.Metric)
-	add := func(name string, value any) { text += fmt.Sprintf(" %s=%v", name, value) }
-	if s.FrontendIPAddress.IsValid() {
-		add("FrontendIPAddress", s.FrontendIPAddress)
-	}
-	if s.BackendIPAddress.IsValid() {
-		add("BackendIPAddress", s.BackendIPAddress)
-	}
-	if s.FrontendPort != 0 {
-		add("FrontendPort", s.FrontendPort)
-	}
-	if s.BackendPort != 0 {
-		add("BackendPort", s.BackendPort)
-	}
-	if s.Protocol != snat.All {
-		add("Protocol", s.Protocol)
-	}
-	if s.ConnectionState != NoConnectionState {
-		add("ConnectionState", s.ConnectionState)
-	}
-	if s.Direction != NoDirection {
-		add("Direction", s.Direction)
-	}
-	if s.HeldAfter != NoHold {
-		add("HeldAfter", s.HeldAfter)
-	}
-	if s.IsAwaitingRemoval {
-		add("IsAwaitingRemoval", true)
+	for d := range s.named() {
+		text += " " + d.name + "=" + d.value
 	}
 	return fmt.Sprintf("%s %v", text, s.Value)
+}
+
+// dimension is a dimension that a series has.
+type dimension struct{ name, value string }
+
+// named iterates over the dimensions that d has.
+func (d Dimensions) named() iter.Seq[dimension] {
+	return func(yield func(dimension) bool) {
+		for _, x := range []struct {
+			name  string
+			has   bool
+			value any
+		}{
+			{"FrontendIPAddress", d.FrontendIPAddress.IsValid(), d.FrontendIPAddress},
+			{"BackendIPAddress", d.BackendIPAddress.IsValid(), d.BackendIPAddress},
+			{"InsideIPAddress", d.InsideIPAddress.IsValid(), d.InsideIPAddress},
+			{"RemoteIPAddress", d.RemoteIPAddress.IsValid(), d.RemoteIPAddress},
+			{"RemotePort", d.RemotePort != 0, d.RemotePort},
+			{"FrontendPort", d.FrontendPort != 0, d.FrontendPort},
+			{"BackendPort", d.BackendPort != 0, d.BackendPort},
+			{"Protocol", d.Protocol != snat.All, d.Protocol},
+			{"ConnectionState", d.ConnectionState != NoConnectionState, d.ConnectionState},
+			{"Direction", d.Direction != NoDirection, d.Direction},
+			{"HeldAfter", d.HeldAfter != NoHold, d.HeldAfter},
+			{"IsAwaitingRemoval", d.IsAwaitingRemoval, true},
+		} {
+			if x.has && !yield(dimension{x.name, fmt.Sprint(x.value)}) {
+				return
+			}
+		}
+	}
 }

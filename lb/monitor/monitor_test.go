@@ -55,6 +55,23 @@ func TestSamplerFollowsAReplacedSource(t *testing.T) {
 	assert.Panics(t, func() { s.Sample(0) })
 }
 
+// Active flows are no events, though Azure Monitor adds up their samples.
+func TestSamplerAddsUpActiveFlows(t *testing.T) {
+	values := []float64{5, 8, 2}
+	s := NewSampler(func() []Sample {
+		v := values[0]
+		values = values[1:]
+		return []Sample{{Metric: TotalConnectionCount, Value: v}}
+	}, 0)
+	for range 3 {
+		s.Sample(flow.At(0))
+	}
+	for series, points := range s.Series(Grain) {
+		assert.Equal(t, 15.0, series.Value)
+		assert.Equal(t, []Point{{Sum: 15, Count: 3, Min: 2, Max: 8}}, points)
+	}
+}
+
 func TestMetricNames(t *testing.T) {
 	assert.Equal(t, Average, UsedSnatPorts.Aggregation())
 	assert.Equal(t, Total, SnatConnectionCount.Aggregation())

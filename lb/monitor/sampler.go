@@ -41,14 +41,14 @@ type seriesKey struct {
 // series is one metric with one set of dimensions.
 type series struct {
 	seriesKey
-	count  float64 // of a Total metric, when last read
+	count  float64 // of a metric that counts events, when last read
 	points []Point // ascending, at most Sampler.keep
 }
 
 // Point is what the samples of one series in some time amount to.
 type Point struct {
 	At    flow.Time // beginning of the time
-	Sum   float64   // of the samples; of a Total metric the events
+	Sum   float64   // of the samples; of a metric that counts events, these
 	Count int       // samples
 	Min   float64   // lowest sample
 	Max   float64   // highest sample
@@ -68,11 +68,11 @@ func NewSampler(read func() []Sample, grains int) *Sampler {
 }
 
 // Sample reads all metrics at now, which must not lie before that of an earlier
-// call. The value of a gauge is one sample of the grain that now lies in. Events of
-// a Total metric since the call before are counted in the grain that now lies in,
-// whenever they happened, which is our choice; those before the first call are not
-// counted. A count that went down, because its source has been replaced, begins
-// again at 0. Cost: that of reading, and a map look-up for each series.
+// call. The value of a gauge is one sample of the grain that now lies in. Events
+// since the call before are counted in the grain that now lies in, whenever they
+// happened, which is our choice; those before the first call are not counted. A
+// count that went down, because its source has been replaced, begins again at 0.
+// Cost: that of reading, and a map look-up for each series.
 func (s *Sampler) Sample(now flow.Time) {
 	if now < s.last {
 		panic(fmt.Sprintf("monitor: sampling at %v after %v", now, s.last))
@@ -90,7 +90,7 @@ func (s *Sampler) Sample(now flow.Time) {
 			s.series = append(s.series, v)
 		}
 		value := sample.Value
-		if key.Aggregation() == Total {
+		if key.counts() {
 			if value < v.count {
 				v.count = 0
 			}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // model decides by reading the configuration's texts anew for every flow.
@@ -324,10 +326,7 @@ func check(t *testing.T, w world, rules, flows int) {
 }
 
 func TestModel(t *testing.T) {
-	rounds := 2000
-	if testing.Short() {
-		rounds = 200
-	}
+	rounds := pkttest.Operations(200, 2000, 20_000)
 	for seed := range uint64(rounds) {
 		rules := 6
 		if seed%20 == 0 {

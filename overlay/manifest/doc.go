@@ -75,7 +75,7 @@
 //	    loadBalancerProfile, natGatewayProfile, staticGatewayConfigurations, masquerade,
 //	    restrictIMDS, networkPolicyEngine, securityGroups, strictPodAddresses, ceilings,
 //	    timeouts, tcp, udp, shards, seed, distributionKey, hashKey, icmp, fragments, holdSYN,
-//	    lenient, reclaimGrace, countTraffic, log, addresses
+//	    lenient, reclaimGrace, countTraffic, countHolders, log, addresses
 //	vnet: name, resourceGroup, addressSpaces, subnets, peeredPrefixes, serviceEndpoints
 //	vnet.subnets[]: name, addressPrefixes
 //	nodePools[]: name, count, minCount, maxCount, maxSurge, maxPods, subnet, localDNS, osType,
@@ -115,6 +115,7 @@
 //	fragments: mode, lifetime, maxDatagrams, maxPerSource, maxPerDatagram, maxQueuedBytes
 //	holdSYN: max, wait
 //	lenient: tcpFlags, udpPortZero, udp6Zero
+//	countHolders: on, window, idleAfter, limit
 //	log: sessions, bindings, destinations, alarmInterval
 //
 // Constants, of which the first is the default:

@@ -3,7 +3,9 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/problems"
@@ -40,27 +42,70 @@ type workloadFile struct {
 // The error joins every problem, each with file, line, field, value and rule, as that of [Read];
 // there is no workload then. ReadWorkload is a pure function.
 func ReadWorkload(f File) (whatif.Workload, error) {
-	var l problems.List
-	w := readWorkload(&l, f)
-	if err := l.Err(); err != nil {
+	w, err := ReadWorkloadFile(f)
+	if err != nil {
 		return whatif.Workload{}, err
 	}
-	return w, nil
+	return w.Workload, nil
 }
 
-func readWorkload(l *problems.List, f File) (w whatif.Workload) {
+// ReadWorkloadFile reads as [ReadWorkload] does, and keeps where the fields stand.
+func ReadWorkloadFile(f File) (*WorkloadFile, error) {
+	var l problems.List
+	w, s := readWorkload(&l, f)
+	if err := l.Err(); err != nil {
+		return nil, err
+	}
+	return &WorkloadFile{w, s}, nil
+}
+
+// WorkloadFile is a workload with the places of its fields. Its methods may be called by many goroutines
+// at once.
+type WorkloadFile struct {
+	Workload whatif.Workload // what the file says
+	sources  sources
+}
+
+// Locate tells the problems that [whatif.New] has with the workload in a cluster, such as pods that there are
+// not, by file, line and field as those of [ReadWorkload] are, and leaves all others as they are. It returns
+// nil for nil.
+func (w *WorkloadFile) Locate(err error) error {
+	var l problems.List
+	const prefix = "Workload."
+	var joined interface{ Unwrap() []error }
+	all := []error{err}
+	if errors.As(err, &joined) {
+		all = joined.Unwrap()
+	}
+	for _, e := range all {
+		if e == nil {
+			continue
+		}
+		if !strings.HasPrefix(e.Error(), prefix) {
+			l.Include("", e)
+			continue
+		}
+		relocate(findings{List: &l}, e, func(golang, value string) decode.Place {
+			return w.sources.at(strings.TrimPrefix(golang, prefix), value)
+		})
+	}
+	return l.Err()
+}
+
+func readWorkload(l *problems.List, f File) (w whatif.Workload, s sources) {
 	docs, err := document.Parse(f.Data)
 	for _, broken := range document.Errors(err) {
 		l.Include(decode.Place{File: f.Name, Line: broken.Line}.String(), fmt.Errorf("%w: %w", flow.ErrSyntax, broken))
 	}
 	if err != nil {
-		return w
+		return w, s
 	}
 	if len(docs) != 1 {
 		l.Add(f.Name, problems.Rawf("%d documents", len(docs)), flow.ErrSyntax, "must be one workload")
-		return w
+		return w, s
 	}
-	n, s := docs[0], sources{places: make(map[string]decode.Place), whole: decode.Place{File: f.Name, Line: docs[0].Line}}
+	n := docs[0]
+	s = sources{places: make(map[string]decode.Place), whole: decode.Place{File: f.Name, Line: docs[0].Line}}
 	var file workloadFile
 	x := decode.Reader{Style: decode.GoNames, File: f.Name, Problems: l, Places: s.places}
 	x.Value(n, &file, "")
@@ -73,7 +118,7 @@ func readWorkload(l *problems.List, f File) (w whatif.Workload) {
 	}
 	w = whatif.Workload{Seed: file.Seed, Traffic: file.Traffic}
 	relocate(findings{List: l, certain: l.Len() > 0}, w.Validate(), s.at)
-	return w
+	return w, s
 }
 
 // Hosts returns the pods that run, for package whatif: their group is the workload that they are

@@ -1,6 +1,8 @@
 package manifest_test
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
@@ -92,4 +95,20 @@ func FuzzWorkload(f *testing.F) {
 		}
 		require.NoError(t, w.Validate())
 	})
+}
+
+// What only a cluster shows to be wrong is told by where it stands, too, and all else as it was.
+func TestLocate(t *testing.T) {
+	w, err := manifest.ReadWorkloadFile(file("f", workload))
+	require.NoError(t, err)
+	_, err = whatif.New(whatif.Config{Hosts: []whatif.Host{{Name: "a", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}}, Workload: w.Workload, Step: 1})
+	require.Error(t, err)
+	assert.Regexp(t, `^Step 1ns: out of range: .*\nWorld: missing`, w.Locate(err).Error())
+	err = errors.Join(flow.ErrMissing, fmt.Errorf("Workload.Traffic[0].From.Pods %q: %w: nobody", "x", flow.ErrUnknownName), fmt.Errorf("Workload.Traffic[1].To[0].Addr 1: %w", flow.ErrAddress))
+	located := w.Locate(err)
+	assert.ErrorIs(t, located, flow.ErrUnknownName)
+	assert.ErrorIs(t, located, flow.ErrMissing)
+	assert.Regexp(t, `(?m)^f:\d+: traffic\[0\]\.from\.pods "x": unknown name: nobody$`, located.Error())
+	assert.Regexp(t, `(?m)^f:\d+: traffic\[1\]\.to\[0\]\.addr 1: not the address`, located.Error())
+	assert.NoError(t, w.Locate(nil))
 }

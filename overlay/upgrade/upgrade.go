@@ -97,6 +97,21 @@ func Start(c *overlay.Cluster, now flow.Time, pool string, s Settings) (*Upgrade
 	if err != nil {
 		return nil, err
 	}
+	s, err = s.withDefaults()
+	if err == nil && surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0 {
+		err = problems.New("MaxUnavailable", s.MaxUnavailable, flow.ErrOutOfRange, "at least 1 without surge")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if u.with, u.n = s, len(u.nodes); u.n > 0 {
+		u.steps = u.plan(surge, s.MaxUnavailable)
+	}
+	return u, nil
+}
+
+// withDefaults checks s by itself, and returns it with its defaults.
+func (s Settings) withDefaults() (Settings, error) {
 	var p problems.List
 	for _, d := range []struct {
 		field string
@@ -107,17 +122,11 @@ func Start(c *overlay.Cluster, now flow.Time, pool string, s Settings) (*Upgrade
 			p.Add(d.field, d.value, flow.ErrOutOfRange, "0 to %v", d.most)
 		}
 	}
-	if s.MaxUnavailable < 0 || surge == 0 && len(u.nodes) > 0 && s.MaxUnavailable == 0 {
+	if s.MaxUnavailable < 0 {
 		p.Add("MaxUnavailable", s.MaxUnavailable, flow.ErrOutOfRange, "at least 1 without surge")
 	}
-	if err := p.Err(); err != nil {
-		return nil, err
-	}
 	s.DrainTime, s.ReimageTime = cmp.Or(s.DrainTime, time.Minute), cmp.Or(s.ReimageTime, 5*time.Minute)
-	if u.with, u.n = s, len(u.nodes); u.n > 0 {
-		u.steps = u.plan(surge, s.MaxUnavailable)
-	}
-	return u, nil
+	return s, p.Err()
 }
 
 // NextDeadline returns when the next step is due, and false once the upgrade is done.

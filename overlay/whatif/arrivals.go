@@ -38,7 +38,9 @@ type stream struct {
 	peers   []peer
 	first   []int // peers of destinations
 	chance  splitmix.Source
-	turn    int // of the next host, where they take turns
+	turn    int           // of the next host, where they take turns
+	bursts  float64       // the product of their factors
+	edge    time.Duration // until when that stays as it is
 	counts  Counts
 	pools   []pool      // of host i and peer j at i * len(peers) + j
 	answers []flow.Time // until when host i knows name j, at i * Names + j
@@ -167,40 +169,78 @@ func (s *Simulation) following(st *stream, from flow.Time) flow.Time {
 		return from.Add(time.Duration(left * float64(time.Second)))
 	}
 	for at := from.Sub(begin); at < maxDuration; {
-		end, rate := st.rate.constant(at), st.total*st.rate.factor(at)
-		if some := rate * (end - at).Seconds(); some < left {
+		if at >= st.edge {
+			st.bursts, st.edge = st.rate.bursting(at)
+		}
+		end, scale := st.edge, st.total*st.bursts
+		if len(st.rate.Daily) > 0 {
+			end = min(end, at-at%time.Hour+time.Hour)
+		}
+		if some := scale * st.rate.area(at, end); some < left {
 			left, at = left-some, end
 			continue
 		}
-		return begin.Add(at + time.Duration(left/rate*float64(time.Second)))
+		return begin.Add(st.rate.reach(at, end, left/scale))
 	}
 	return never
 }
 
-// constant returns until when the rate stays as it is at a time; where it follows the hour it is
-// taken as constant for a second.
-func (r *Rate) constant(at time.Duration) time.Duration {
-	end := time.Duration(maxDuration)
-	if len(r.Daily) > 0 {
-		end = at - at%time.Second + time.Second
-	}
+// bursting returns by what bursts multiply the rate at a time, and until when.
+func (r *Rate) bursting(at time.Duration) (factor float64, until time.Duration) {
+	factor, until = 1, maxDuration
 	for i := range r.Bursts {
-		end = min(end, r.Bursts[i].edge(at))
+		factor *= r.Bursts[i].at(at)
+		until = min(until, r.Bursts[i].edge(at))
 	}
-	return end
+	return factor, until
 }
 
-// factor returns by what the rate is multiplied at a time.
-func (r *Rate) factor(at time.Duration) float64 {
-	f := 1.0
+// daily returns by what the hour of the day multiplies the rate at a time. The rate is taken as that
+// until the next whole second.
+func (r *Rate) daily(at time.Duration) float64 {
+	if len(r.Daily) == 0 {
+		return 1
+	}
+	hour, into := at/time.Hour, (at % time.Hour).Hours()
+	return r.Daily[hour%24]*(1-into) + r.Daily[(hour+1)%24]*into
+}
+
+// area returns the sum of daily over the seconds of a span, which lies within one hour if Daily is
+// set.
+func (r *Rate) area(from, to time.Duration) float64 {
+	if len(r.Daily) == 0 {
+		return (to - from).Seconds()
+	}
+	first, last := from-from%time.Second+time.Second, to-to%time.Second // whole seconds
+	if first > last {
+		return r.daily(from) * (to - from).Seconds()
+	}
+	sum := r.daily(from)*(first-from).Seconds() + r.daily(last)*(to-last).Seconds()
+	if first < last { // in even steps
+		sum += (last - first).Seconds() * (r.daily(first) + r.daily(last-time.Second)) / 2
+	}
+	return sum
+}
+
+// reach returns when the area of a span from its beginning on is so much, at its end at the latest.
+func (r *Rate) reach(from, to time.Duration, area float64) time.Duration {
+	at := from
 	if len(r.Daily) > 0 {
-		hour, into := at/time.Hour, (at % time.Hour).Hours()
-		f = r.Daily[hour%24]*(1-into) + r.Daily[(hour+1)%24]*into
+		// The whole second in which that is.
+		begin := from - from%time.Second
+		n := sort.Search(int((to-begin+time.Second-1)/time.Second)-1, func(i int) bool {
+			return r.area(from, begin+time.Duration(i+1)*time.Second) >= area
+		})
+		if n > 0 {
+			at = begin + time.Duration(n)*time.Second
+			area = max(0, area-r.area(from, at))
+		}
 	}
-	for i := range r.Bursts {
-		f *= r.Bursts[i].at(at)
+	daily := r.daily(at)
+	if area >= daily*(to-at).Seconds() {
+		return to
 	}
-	return f
+	return at + time.Duration(area/daily*float64(time.Second))
 }
 
 // arrive does what an arrival of a stream asks for.

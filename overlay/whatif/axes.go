@@ -158,6 +158,16 @@ func ConnectionReuse(on ...bool) Axis {
 	})
 }
 
+// CloseAbandoned is whether clients close the connections that they would abandon; without it all are
+// as they are.
+func CloseAbandoned(on ...bool) Axis {
+	return traffics("close", on, onOff, func(t *Traffic, on bool) {
+		if on && t.End == Abandoned {
+			t.End = ClientCloses
+		}
+	})
+}
+
 // KeepAlives is how long connections are silent until a client probes them; 0 is never.
 func KeepAlives(intervals ...time.Duration) Axis {
 	return traffics("keepalive", intervals, short, func(t *Traffic, d time.Duration) {

@@ -59,6 +59,9 @@ func socketOf(host uint32, port uint16, udp bool) socket {
 	return s
 }
 
+// socket returns that of a conversation that has a port.
+func (c *conversation) socket() socket { return socketOf(c.host, c.port, c.udp) }
+
 // The ephemeral ports of Linux: net.ipv4.ip_local_port_range.
 const (
 	firstEphemeral = 32768
@@ -100,6 +103,10 @@ func (s *Simulation) add(st *stream, h, to, slot int) (i uint32) {
 func (s *Simulation) start(i uint32) {
 	c := &s.conversations[i]
 	st := &s.streams[c.stream]
+	if !s.hosts[c.host].has[family(c.v6)] { // it has none just now; see Move
+		s.release(i)
+		return
+	}
 	st.counts.Conversations++
 	c.tries, c.since, c.refused, c.outsidePort = 0, s.step, false, 0
 	if !s.bind(i) {
@@ -188,9 +195,7 @@ func (s *Simulation) bind(i uint32) bool {
 	for {
 		c.port = firstEphemeral + h.next[protocol]
 		h.next[protocol] = (h.next[protocol] + 1) % ephemerals
-		key := socketOf(c.host, c.port, c.udp)
-		if _, taken := s.byPort[key]; !taken {
-			s.byPort[key] = i
+		if s.byPort.add(s.conversations, i) {
 			h.open[protocol]++
 			return true
 		}
@@ -204,7 +209,7 @@ func (s *Simulation) between(inside addr, port uint16, udp bool, with peer) (i u
 	if !ok {
 		return 0, false
 	}
-	if i, ok = s.byPort[socketOf(h, port, udp)]; !ok {
+	if i, ok = s.byPort.get(s.conversations, socketOf(h, port, udp)); !ok {
 		return 0, false
 	}
 	c := &s.conversations[i]
@@ -447,7 +452,7 @@ func (s *Simulation) lost(i uint32) {
 func (s *Simulation) unbind(i uint32) {
 	c := &s.conversations[i]
 	if c.port != 0 {
-		delete(s.byPort, socketOf(c.host, c.port, c.udp))
+		s.byPort.remove(s.conversations, i)
 		s.hosts[c.host].open[c.protocol()]--
 		c.port = 0
 	}

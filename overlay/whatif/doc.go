@@ -37,7 +37,7 @@
 // # Who owns what
 //
 //	Simulation        one goroutine's; arrivals (arrivals.go, replay.go), conversations (conversation.go and
-//	                  datagram.go), pools (pool.go), what is under way (batches.go), observation (observe.go)
+//	                  datagram.go), their sockets (sockets.go), pools (pool.go), what is under way (batches.go), observation (observe.go)
 //	internal/agenda   which conversation is due in which step
 //	internal/segments headers and payloads of the packets
 //	trace             files and captures, as conversations to be had again
@@ -51,7 +51,8 @@
 // # Questions
 //
 // A [Simulation] can be forked with its world, to go on under another configuration. A [Sweep]
-// simulates one workload under many settings, a [Grid] of axes such as [OutboundPorts], and
+// simulates one workload under many settings, a [Grid] of axes such as [OutboundPorts], perhaps from
+// where a common warm-up ends, and
 // [Recommend] searches for the cheapest one that refuses nothing, and cuts nothing if so wished,
 // and proves it. [Sustained] and [Exhaustion] are what can be said without a simulation.
 //

@@ -62,6 +62,34 @@ func ExampleSweep() {
 	// ports=2048 idle=30m reuse=on      30.6 % refused, peak 2048
 }
 
+// What an operator can still do when the first half hour has gone wrong, which all settings have in
+// common and is simulated once.
+func ExampleSweep_warmUp() {
+	p := plan()
+	p.Cluster.LoadBalancerProfile.AllocatedOutboundPorts = 512
+	p.Cluster.LoadBalancerProfile.IdleTimeout = 30 * time.Minute
+	p.WarmUp = 30 * time.Minute
+	rows, err := whatif.Sweep(context.Background(), p, whatif.Grid(
+		whatif.OutboundPorts(512, 2048), whatif.IdleTimeouts(30*time.Minute, 4*time.Minute),
+	))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, r := range rows {
+		if r.Err != nil {
+			fmt.Println(r.Setting, r.Err)
+			continue
+		}
+		fmt.Printf("%-20s %4.1f %% refused\n", r.Setting, 100*r.Result.Total.RefusedShare())
+	}
+	// Output:
+	// ports=512 idle=30m   92.2 % refused
+	// ports=512 idle=4m    71.5 % refused
+	// ports=2048 idle=30m  62.3 % refused
+	// ports=2048 idle=4m   44.3 % refused
+}
+
 func ExampleRecommend() {
 	r, err := whatif.Recommend(context.Background(), plan(), whatif.Wish{Headroom: 0.2})
 	if err != nil {

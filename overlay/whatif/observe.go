@@ -45,7 +45,8 @@ type observation struct {
 	byKey            map[key]int // index of both
 	peak             Uses
 	peakAt           time.Duration
-	sinceWalk        int // looks
+	attribution
+	sinceWalk int // looks
 }
 
 // key names a series: of an instance by index, or of a frontend.
@@ -86,6 +87,9 @@ func (x *series) add(allocated, used, peak int, sample bool) {
 
 // observe looks at the world, and counts that as a sample or not.
 func (s *Simulation) observe(o *observation, sample bool) {
+	if sample {
+		s.foresee(o)
+	}
 	for i, n := range s.world.Instances() {
 		for _, p := range n.Pools {
 			o.of(&o.nodes, key{instance: i, is6: p.Is6, protocol: p.Protocol}, n.Name).add(p.Allocated, p.Used, p.Peak, sample)
@@ -101,7 +105,7 @@ func (s *Simulation) observe(o *observation, sample bool) {
 		u.HeldUDP += f.HeldUDP
 	}
 	// A walk over all flows is not for each sample.
-	if o.sinceWalk++; u.Ports*100 <= o.peak.Ports*105 || o.sinceWalk < 10 && u.Ports*100 <= o.peak.Ports*125 {
+	if o.sinceWalk++; s.plain || u.Ports*100 <= o.peak.Ports*105 || o.sinceWalk < 10 && u.Ports*100 <= o.peak.Ports*125 {
 		return
 	}
 	o.sinceWalk = 0
@@ -111,6 +115,7 @@ func (s *Simulation) observe(o *observation, sample bool) {
 		}
 	}
 	o.peak, o.peakAt = u, s.now.Sub(s.begin)
+	s.holdAtPeak(o)
 }
 
 // flows returns the flows of a world; none if it does not tell them.
@@ -147,9 +152,9 @@ func (s *Simulation) attribute(u *Uses, f *flow.Info) {
 		u.UDPWaiting++
 	case c != nil && (c.state == resting || c.state == probing):
 		u.Idle++
-	case c != nil:
+	case c != nil || f.Class == flow.ClassTCPOpening: // or given up just now
 		u.Busy++
-	case f.Class == flow.ClassTCPOpening || f.Class == flow.ClassTCPEstablished:
+	case f.Class == flow.ClassTCPEstablished:
 		u.Abandoned++
 	}
 }
@@ -179,6 +184,7 @@ func (s *Simulation) Result() *Result {
 		r.Stranded = w.Stranded()
 	}
 	r.Nodes, r.Frontends = fills(seen.nodes), fills(seen.frontends)
+	s.attributeTo(r, &seen)
 	return r
 }
 

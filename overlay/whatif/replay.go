@@ -27,6 +27,23 @@ type recorded struct {
 	pause      int64  // between two, in steps
 }
 
+// leap returns the step by which hosts are dealt to n others: each gets one before any gets two, and
+// neighbours, which may be of one node, come far apart.
+func leap(n int) int {
+	step := max(1, int(float64(n)*0.618)) // of the golden section, which spreads any number of them evenly
+	for gcd(step, n) != 1 {
+		step++
+	}
+	return step
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
 // addTrace compiles the trace.
 func (s *Simulation) addTrace(l *problems.List, c Config) {
 	if len(c.Workload.Trace) == 0 {
@@ -47,7 +64,7 @@ func (s *Simulation) addTrace(l *problems.List, c Config) {
 		host string
 		src  netip.Addr
 	}
-	dealt := make(map[name]uint32) // hosts of somewhere else
+	dealt, step := make(map[name]uint32), leap(len(c.Hosts)) // hosts of somewhere else
 	peers := make(map[peer]uint32)
 	for i := range c.Workload.Trace {
 		f := recorded{Flow: c.Workload.Trace[i]}
@@ -58,7 +75,7 @@ func (s *Simulation) addTrace(l *problems.List, c Config) {
 		}
 		if !ok {
 			if h, ok = dealt[who]; !ok {
-				h = uint32(len(dealt) % len(c.Hosts))
+				h = uint32(len(dealt) * step % len(c.Hosts))
 				dealt[who] = h
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/problems"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif/internal/agenda"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/forecast"
 )
 
 // World is what carries the packets and says how full it is: an [overlay.Cluster], a [snat.NAT],
@@ -49,6 +50,10 @@ type Config struct {
 	// DefaultSampleInterval.
 	SampleInterval time.Duration
 
+	// Forecast says how Result.Outlooks and Foretold are made, if the world counts who holds ports
+	// ([snat.Dataplane].CountHolders). Without its Lifetimes nothing is foretold to level off.
+	Forecast forecast.Config
+
 	// Packets, if not nil, is called with each packet as a side sees it: one of a host as it
 	// leaves the host (flow.Inside) and then, if it is forwarded, the world (flow.Outside), and
 	// the other way round. It is valid only until the call returns.
@@ -71,8 +76,8 @@ type Simulation struct {
 	arrivals heap.Heap[arrival]
 
 	conversations []conversation
-	unused        uint32            // the first of those that are none now, or none
-	byPort        map[socket]uint32 // conversations that are open, by what answers come to
+	unused        uint32  // the first of those that are none now, or none
+	byPort        sockets // conversations that are open, by what answers come to
 	agenda        *agenda.Agenda
 	out, in       batch
 
@@ -80,6 +85,7 @@ type Simulation struct {
 	deadline flow.Time // of the world; math.MaxInt64 if there is none
 	sample   flow.Time // when the next one is due
 	every    time.Duration
+	plain    bool // nobody will ask who held the ports
 	seen     observation
 	refusals refusals
 	resets   uint64
@@ -101,6 +107,8 @@ func addrOf(a netip.Addr) addr {
 
 // host is a Host with the ports that it has given.
 type host struct {
+	name, group string
+
 	addrs [flow.NumFamilies]addr
 	has   [flow.NumFamilies]bool
 	next  [2]uint16 // ephemeral ports given so far, of TCP and UDP
@@ -129,13 +137,14 @@ func New(c Config) (*Simulation, error) {
 	}
 	s := &Simulation{
 		world: c.World, packets: c.Packets, begin: c.Begin, unit: c.Step, now: c.Begin, step: -1,
-		byAddr: make(map[addr]uint32), byPort: make(map[socket]uint32), unused: none,
+		byAddr: make(map[addr]uint32), unused: none,
 		agenda: agenda.New(), out: newBatch(), in: newBatch(),
 		sample: c.Begin, every: c.SampleInterval,
 	}
 	s.sink = s.emitted
 	s.addHosts(&l, c.Hosts)
 	l.Include("Workload", c.Workload.Validate())
+	l.Include("Forecast", s.countHolders(c.Forecast))
 	if l.Len() == 0 {
 		for i := range c.Workload.Traffic {
 			s.addStream(&l, c, i)
@@ -166,7 +175,7 @@ func (s *Simulation) addHosts(l *problems.List, hosts []Host) {
 			l.Add(at+".Addrs", problems.None, flow.ErrMissing, "")
 		}
 		begin := uint16(uint64(i) * spread % ephemerals)
-		made := host{next: [2]uint16{begin, begin}}
+		made := host{name: h.Name, group: h.Group, next: [2]uint16{begin, begin}}
 		for j, a := range h.Addrs {
 			at := problems.Index(at+".Addrs", j)
 			if !flow.IsHost(a) {

@@ -20,6 +20,11 @@ type Plan struct {
 	Workload Workload              // likewise
 	Until    time.Duration         // how long each simulation lasts, above 0 and at most 31 days
 
+	// WarmUp, if not 0, is how long all settings of a sweep are the same: so long Cluster and Workload
+	// are simulated as they are, once. Then each setting goes on in a copy whose cluster is
+	// reconfigured at that moment. Less than Until; see [Sweep].
+	WarmUp time.Duration
+
 	// Start makes a cluster of a changed configuration and starts its pods, and returns who of them
 	// sends. It may be called several times at once. What it returns is closed after use.
 	Start func(overlay.ClusterConfig) (*overlay.Cluster, []Host, error)
@@ -32,7 +37,8 @@ type Plan struct {
 	Together func(tasks []func())
 
 	// Progress, if not nil, is told how much of the simulated time of a sweep has passed, 0..1,
-	// now and then, by one task at a time.
+	// now and then, by one task at a time; of a recommendation, which does not know how many simulations
+	// it takes, an estimate that does not fall.
 	Progress func(share float64)
 }
 
@@ -59,6 +65,10 @@ func (p *Plan) validate() error {
 		l.Add("Start", problems.None, flow.ErrMissing, "")
 	}
 	duration(&l, "Until", p.Until, 1)
+	duration(&l, "WarmUp", p.WarmUp, 0)
+	if p.WarmUp >= p.Until && p.WarmUp > 0 && p.Until > 0 {
+		l.Add("WarmUp", p.WarmUp, flow.ErrOutOfRange, "must be below Until %v", p.Until)
+	}
 	l.Include("Workload", p.Workload.Validate())
 	return l.Err()
 }
@@ -77,24 +87,44 @@ func (p *Plan) together(tasks []func()) {
 // Sweep simulates a plan under each setting, and returns a row for each, in their order. When ctx
 // ends the rows that are not done have its error, and all others their results. The error is about
 // the plan itself.
+//
+// With a WarmUp a row is what happens if an operator changes the plan's cluster to that of the
+// setting at that moment, exactly. As an answer to what the setting would do if it had always been so
+// it is an assumption, which gets better with the time that follows: flows of the warm-up keep their
+// ports as far as the change lets them, counts include them, and refusals of the warm-up are those of
+// all rows. Settings may change then what [overlay.Cluster.Reconfigure] can change of a cluster that
+// runs, as long as no host loses its pod; the error of a row says what else it changes. Functions of
+// the cluster's configuration, such as NextHop, are asked by several copies at once, and Hooks are
+// told of the warm-up only.
 func Sweep(ctx context.Context, p Plan, settings []Setting) ([]Row, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
 	}
 	rows := make([]Row, len(settings))
+	for i := range settings {
+		rows[i].Setting = settings[i].Name
+	}
+	t := tally{tell: p.Progress, planned: p.WarmUp + time.Duration(len(settings))*(p.Until-p.WarmUp)}
+	begin := p.begin
+	if p.WarmUp > 0 {
+		w, err := p.warm(ctx, t.add)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			return nil, err
+		case err != nil:
+			for i := range rows {
+				rows[i].Err = err
+			}
+			return rows, nil
+		}
+		defer w.close()
+		begin = w.fork
+	}
 	tasks := make([]func(), len(settings))
-	var mu sync.Mutex
-	var passed time.Duration // of all, guarded by mu
 	for i := range settings {
 		tasks[i] = func() {
-			rows[i].Setting = settings[i].Name
-			rows[i].Result, rows[i].Err = p.simulate(ctx, settings[i].Change, func(more time.Duration, _ *Simulation) bool {
-				if p.Progress != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					passed += more
-					p.Progress(float64(passed) / float64(p.Until) / float64(len(settings)))
-				}
+			rows[i].Result, rows[i].Err = p.simulate(ctx, begin, settings[i].Change, func(more time.Duration, _ *Simulation) bool {
+				t.add(more)
 				return true
 			})
 		}
@@ -103,36 +133,98 @@ func Sweep(ctx context.Context, p Plan, settings []Setting) ([]Row, error) {
 	return rows, nil
 }
 
-// simulate runs the plan with a change. After each piece of time it asks whether to go on.
-func (p *Plan) simulate(ctx context.Context, change func(*overlay.ClusterConfig, *Workload), goOn func(more time.Duration, s *Simulation) bool) (r *Result, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+// tally tells how much of the simulated time has passed.
+type tally struct {
+	tell func(share float64)
+
+	mu      sync.Mutex
+	planned time.Duration // guarded by mu
+	passed  time.Duration // guarded by mu
+	told    float64       // guarded by mu
+}
+
+// add adds virtual time that has passed in one of the simulations.
+func (t *tally) add(more time.Duration) {
+	if t.tell == nil {
+		return
 	}
-	config, workload := p.Cluster, p.Workload
-	if change != nil {
-		change(&config, &workload)
-	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.passed += more
+	t.told = max(t.told, min(1, float64(t.passed)/float64(t.planned)))
+	t.tell(t.told)
+}
+
+// plan notes that there will be so much time, where that was not known at first.
+func (t *tally) plan(total time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.planned = max(t.planned, total)
+}
+
+// running is a simulation on its way through its own cluster.
+type running struct {
+	*Simulation
+	cluster *overlay.Cluster
+	at      time.Duration // how far it has come
+}
+
+// begin makes the cluster and the simulation of a change, which may be nil.
+func (p *Plan) begin(change func(*overlay.ClusterConfig, *Workload)) (*running, error) {
+	config, workload := p.changed(change)
 	cluster, hosts, err := p.Start(config)
 	if err != nil {
 		return nil, err
 	}
-	defer cluster.Close()
 	s, err := New(Config{World: cluster, Hosts: hosts, Workload: workload, Step: p.Step, SampleInterval: p.SampleInterval})
+	if err != nil {
+		cluster.Close()
+		return nil, err
+	}
+	return &running{s, cluster, 0}, nil
+}
+
+// changed returns copies of cluster and workload with a change.
+func (p *Plan) changed(change func(*overlay.ClusterConfig, *Workload)) (overlay.ClusterConfig, Workload) {
+	config, workload := p.Cluster, p.Workload
+	if change != nil {
+		change(&config, &workload)
+	}
+	return config, workload
+}
+
+func (r *running) close() { r.cluster.Close() }
+
+// advance goes on until a time. After each piece of it it asks whether to go on.
+func (r *running) advance(ctx context.Context, until time.Duration, goOn func(more time.Duration, s *Simulation) bool) error {
+	for r.at < until {
+		more := min(piece, until-r.at)
+		r.Advance(r.at + more)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !goOn(more, r.Simulation) {
+			return nil
+		}
+		r.at += more
+	}
+	return nil
+}
+
+// simulate runs the plan with a change, from where begin begins.
+func (p *Plan) simulate(ctx context.Context, begin func(change func(*overlay.ClusterConfig, *Workload)) (*running, error), change func(*overlay.ClusterConfig, *Workload), goOn func(more time.Duration, s *Simulation) bool) (*Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r, err := begin(change)
 	if err != nil {
 		return nil, err
 	}
-	for at := time.Duration(0); at < p.Until; {
-		next := min(at+piece, p.Until)
-		s.Advance(next)
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if !goOn(next-at, s) {
-			break
-		}
-		at = next
+	defer r.close()
+	if err := r.advance(ctx, p.Until, goOn); err != nil {
+		return nil, err
 	}
-	return s.Result(), nil
+	return r.Result(), nil
 }
 
 // Axis is one dimension of a grid: values of one setting.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
@@ -151,7 +152,7 @@ func TestAxes(t *testing.T) {
 // What is recommended refuses nothing, and a step less does, for workloads of all kinds.
 func TestRecommend(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	for i := range 4 {
+	for i := range pkttest.Operations(2, 4, 20) {
 		w := everything(uint64(i))
 		rng.Shuffle(len(w.Traffic), func(a, b int) { w.Traffic[a], w.Traffic[b] = w.Traffic[b], w.Traffic[a] })
 		w.Traffic = w.Traffic[:1+rng.IntN(5)]
@@ -186,8 +187,8 @@ func TestRecommend(t *testing.T) {
 
 // Idle timeouts matter where connections are abandoned, and do not where they are closed; then the longest is taken.
 func TestRecommendIdle(t *testing.T) {
-	if raceEnabled {
-		t.Skip("takes minutes with the race detector; TestRecommend runs the same goroutines")
+	if pkttest.Short() {
+		t.Skip("simulates many hours; TestRecommend runs the same goroutines")
 	}
 	w := whatif.Workload{Traffic: []whatif.Traffic{{Name: "x", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 2, Even: true}}}}
 	p := whatif.Plan{Cluster: small(), Workload: w, Until: time.Hour, Start: start(4)}

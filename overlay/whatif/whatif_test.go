@@ -250,6 +250,23 @@ func TestIdle(t *testing.T) {
 	assert.Equal(t, whatif.Counts{Arrivals: 4, Conversations: 4, Established: 4, Exchanges: 4, Cut: 4}, pool)
 }
 
+// An attempt that nobody has answered and that its host has given up is not abandoned: its port is free half a
+// minute later, whatever the idle timeout, and there is nothing to close.
+func TestGivenUp(t *testing.T) {
+	n, hosts := newNAT(t, 64, snat.Policy{IdleTimeout: 30 * time.Minute})
+	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
+		Name: "down", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 1, Even: true, Bursts: []whatif.Burst{{At: 10 * time.Second, Length: time.Hour}}},
+		Class: whatif.Class{Unanswered: 1, ConnectTimeout: 2 * time.Second},
+	}}}})
+	s.Advance(20 * time.Second)
+	m := s.Moment()
+	assert.Equal(t, m.Total.Conversations, m.Total.Failed)
+	assert.NotZero(t, m.Uses.Busy)
+	assert.Zero(t, m.Uses.Abandoned)
+	s.Advance(time.Minute)
+	assert.Zero(t, s.Moment().Uses.Ports)
+}
+
 // A workload of all classes at once, over IPv4 and IPv6.
 func everything(seed uint64) whatif.Workload {
 	to := []whatif.Destination{internet, {Addr: netip.MustParseAddrPort("[2001:db8::9]:443"), Addresses: 3, Weight: 2}}

@@ -21,9 +21,9 @@ type Workload struct {
 	// Trace are conversations that were recorded, to be had again besides Traffic; one of the two
 	// there must be. Each begins at its Start and goes on for its Duration, with an exchange at
 	// least every minute, and ends as it did. Its host is the one of that name or address. The
-	// hosts of a trace from somewhere else are dealt to those that there are in turn, in the order
-	// in which they come. Classes are as by default, sizes so that all bytes are carried as far as
-	// packets are large enough.
+	// hosts of a trace from somewhere else are dealt to those that there are, in the order in which
+	// they come and far apart, so that all nodes get some. Classes are as by default, sizes so that
+	// all bytes are carried as far as packets are large enough.
 	Trace []trace.Flow
 }
 

@@ -9,5 +9,6 @@ import (
 )
 
 func main() {
-	command.Main(planner.Command{Cluster: cluster, Workload: workload}.Run)
+	page := command.Elsewhere{Name: "page", Dir: "examples/capacity/page", Option: "html"}
+	command.Main(planner.Command{Cluster: cluster, Workload: workload, Page: page.Filter}.Run)
 }

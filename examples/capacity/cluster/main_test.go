@@ -33,7 +33,7 @@ type document struct {
 	Cluster struct {
 		Nodes, Pods, PortsPerNode int
 		IdleSeconds               float64
-		NotModelled               []string
+		NotModelled, Pending      []string
 	}
 	AsItIs struct {
 		Total struct{ Conversations, Refused int }
@@ -93,12 +93,23 @@ func TestPendingPodsAreTold(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: x, containers: [{name: c}]}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: q}\nspec: {containers: [{name: c}]}\n"), 0o600))
 	site, err := cluster([]string{name})
 	require.NoError(t, err)
-	assert.Equal(t, []string{"pod default/p is pending: there is no node x"}, site.NotModelled)
-	c, hosts, err := site.Start(site.Config)
+	r, err := site.Start(site.Config)
 	require.NoError(t, err)
-	defer c.Close()
-	require.Len(t, hosts, 1)
-	assert.Equal(t, "default/q", hosts[0].Name)
+	defer r.Cluster.Close()
+	assert.Equal(t, []string{"pod default/p: there is no node x"}, r.Pending)
+	require.Len(t, r.Hosts, 1)
+	assert.Equal(t, "default/q", r.Hosts[0].Name)
+
+	// Those that find no room on fewer nodes are told as well.
+	many := filepath.Join(t.TempDir(), "many.yaml")
+	require.NoError(t, os.WriteFile(many, []byte("apiVersion: natplane/v1\nkind: Cluster\nnodePools: [{name: np, count: 2, maxPods: 10}]\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 20, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c}]}}}\n"), 0o600))
+	args := []string{"-cluster", many, "-workload", "testdata/every.yaml", "-until", "10s"}
+	assert.Empty(t, decoded(t, args...).Cluster.Pending)
+	d := decoded(t, append(args, "-scale", "np=1")...)
+	assert.Len(t, d.Cluster.Pending, 10)
+	assert.Equal(t, 10, d.Cluster.Pods)
+	_, stdout, _ := run(t, append(args, "-scale", "np=1")...)
+	assert.Contains(t, stdout, "Pending   pod default/d-")
 }
 
 // All that is wrong with all files is told, a line each, and nothing is printed.
@@ -124,7 +135,7 @@ func TestMistakes(t *testing.T) {
 	status, stdout, stderr = run(t, "-cluster", data("guides/vote.yaml"), "-workload", write("who.yaml", "apiVersion: natplane/v1\nkind: Workload\ntraffic: [{name: a, from: {pods: nobody}, to: [{addr: '203.0.113.9:443'}], rate: {total: 1}}]\n"))
 	assert.Equal(t, 1, status)
 	assert.Empty(t, stdout)
-	assert.Regexp(t, `^capacity: -workload .*who.yaml: Workload.Traffic\[0\].From.Pods "nobody": unknown name: `, stderr)
+	assert.Regexp(t, `^capacity: .*who.yaml:3: traffic\[0\].from.pods "nobody": unknown name: no host and no group of hosts is named so\n$`, stderr)
 
 	status, _, stderr = run(t, "-cluster", filepath.Join(dir, "a"), "-workload", filepath.Join(dir, "b"))
 	assert.Equal(t, 1, status)

@@ -10,10 +10,9 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/manifest"
-	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
 
-// cluster reads files, and starts what they say once, to tell which pods are pending.
+// cluster reads files.
 func cluster(names []string) (*planner.Site, error) {
 	read, err := command.Files("cluster", names...)
 	if err != nil {
@@ -27,37 +26,37 @@ func cluster(names []string) (*planner.Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.Start(flow.At(0))
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	site := &planner.Site{Config: c.Config, Start: func(config overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+	site := &planner.Site{Config: c.Config, Start: func(config overlay.ClusterConfig) (*planner.Running, error) {
 		changed := *c
 		changed.Config = config
 		r, err := changed.Start(flow.At(0))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return r.Cluster, r.Hosts(), nil
+		started := &planner.Running{Cluster: r.Cluster, Hosts: r.Hosts()}
+		for _, p := range r.Pending {
+			started.Pending = append(started.Pending, fmt.Sprintf("pod %s: %s", p.Pod, p.Reason))
+		}
+		return started, nil
 	}}
 	for _, o := range c.NotModelled {
 		site.NotModelled = append(site.NotModelled, o.String())
-	}
-	for _, p := range r.Pending {
-		site.NotModelled = append(site.NotModelled, fmt.Sprintf("pod %s is pending: %s", p.Pod, p.Reason))
 	}
 	return site, nil
 }
 
 // workload reads a workload file.
-func workload(name string) (whatif.Workload, error) {
+func workload(name string) (*planner.Traffic, error) {
 	files, err := command.Files("workload", name)
 	if err != nil {
-		return whatif.Workload{}, err
+		return nil, err
 	}
 	if len(files) != 1 {
-		return whatif.Workload{}, fmt.Errorf("-workload %s: must be one file", name)
+		return nil, fmt.Errorf("-workload %s: must be one file", name)
 	}
-	return manifest.ReadWorkload(manifest.File(files[0]))
+	w, err := manifest.ReadWorkloadFile(manifest.File(files[0]))
+	if err != nil {
+		return nil, err
+	}
+	return &planner.Traffic{Workload: w.Workload, Locate: w.Locate}, nil
 }

@@ -28,29 +28,11 @@ type Elsewhere struct {
 // HandOver builds the command where its source is, runs it here, and returns its exit status.
 // Errors are in terms of the flag.
 func (e Elsewhere) HandOver(ctx context.Context, args []string, stdout, stderr io.Writer) (status int, err error) {
-	dir, err := e.source()
+	binary, remove, err := e.build(ctx, stderr)
 	if err != nil {
 		return 0, err
 	}
-	goCommand, err := exec.LookPath("go")
-	if err != nil {
-		return 0, fmt.Errorf("-%s: needs the go command, to build the reader of files in %s: %w", e.Option, dir, err)
-	}
-	temp, err := os.MkdirTemp("", "natplane-"+e.Name)
-	if err != nil {
-		return 0, fmt.Errorf("-%s: %w", e.Option, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	binary := filepath.Join(temp, e.Name)
-	if runtime.GOOS == "windows" {
-		binary += ".exe"
-	}
-	build := exec.CommandContext(ctx, goCommand, "build", "-buildvcs=false", "-o", binary, ".")
-	build.Dir, build.Stderr = dir, stderr
-	build.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
-	if err := build.Run(); err != nil {
-		return 0, fmt.Errorf("-%s: the reader of files in %s cannot be built: %w", e.Option, dir, err)
-	}
+	defer func() { err = errors.Join(err, remove()) }()
 	// An interrupt of the terminal reaches it too: it ends by itself, and tells what is known.
 	run := exec.Command(binary, args...)
 	run.Stdin, run.Stdout, run.Stderr = os.Stdin, stdout, stderr
@@ -60,6 +42,51 @@ func (e Elsewhere) HandOver(ctx context.Context, args []string, stdout, stderr i
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// Filter builds a command that makes an output of an input. run runs it, and done removes it.
+func (e Elsewhere) Filter(ctx context.Context, stderr io.Writer) (run func(from io.Reader, to io.Writer) error, done func() error, err error) {
+	binary, remove, err := e.build(ctx, stderr)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func(from io.Reader, to io.Writer) error {
+		cmd := exec.Command(binary) // not of ctx: what is done at an interrupt is made of as well
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = from, to, stderr
+		separate(cmd)
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("%s: %w", e.Name, err)
+		}
+		return nil
+	}, remove, nil
+}
+
+// build builds the command where its source is, and returns the binary, and what removes it.
+func (e Elsewhere) build(ctx context.Context, stderr io.Writer) (binary string, remove func() error, err error) {
+	dir, err := e.source()
+	if err != nil {
+		return "", nil, err
+	}
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		return "", nil, fmt.Errorf("-%s: needs the go command, to build what is in %s: %w", e.Option, dir, err)
+	}
+	temp, err := os.MkdirTemp("", "natplane-"+e.Name)
+	if err != nil {
+		return "", nil, fmt.Errorf("-%s: %w", e.Option, err)
+	}
+	remove = func() error { return os.RemoveAll(temp) }
+	binary = filepath.Join(temp, e.Name)
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	build := exec.CommandContext(ctx, goCommand, "build", "-buildvcs=false", "-o", binary, ".")
+	build.Dir, build.Stderr = dir, stderr
+	build.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
+	if err := build.Run(); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("-%s: what is in %s cannot be built: %w", e.Option, dir, err), remove())
+	}
+	return binary, remove, nil
 }
 
 // source returns the directory of the other command: in the source of this one, or else below the
@@ -87,5 +114,5 @@ func (e Elsewhere) source() (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("-%s: the source of the reader of files, %s of %s, is not there: run it in a clone (looked for %s first): %w", e.Option, e.Dir, module, tried[0], fs.ErrNotExist)
+	return "", fmt.Errorf("-%s: the source of what it needs, %s of %s, is not there: run it in a clone (looked for %s first): %w", e.Option, e.Dir, module, tried[0], fs.ErrNotExist)
 }

@@ -20,7 +20,7 @@ func TestSource(t *testing.T) {
 		assert.Equal(t, filepath.Join(here, "..", "..", name, "cluster"), dir)
 	}
 	_, err = Elsewhere{Dir: "examples/nothing", Option: "cluster"}.source()
-	assert.ErrorContains(t, err, "-cluster: the source of the reader of files, examples/nothing of ")
+	assert.ErrorContains(t, err, "-cluster: the source of what it needs, examples/nothing of ")
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 

@@ -36,7 +36,8 @@ type Resting struct {
 // portions say, and keeps as many of those that it has as possible. inventories makes those that
 // the portions were promised from.
 //
-// Each backend keeps what it has on the frontends of a demand, the first blocks in
+// A backend whose portions say what it had keeps exactly that, so that settling a deal again moves
+// nothing. Each other keeps what it has on the frontends of a demand, the first blocks in
 // the order of consumption, and first where its portion is: adding a frontend moves
 // nobody. So a tier that halves the ports of a backend takes the upper half of its
 // range, which is our choice: Azure says that half is reclaimed and not which. What
@@ -67,6 +68,7 @@ type settlement struct {
 	granted     []Granted
 	settled     []settled          // portions of backends that do not keep exactly what they had
 	had         [][]frontendBlocks // of these, by backend
+	kept        []*Inventory       // scratch: of the ranges of a backend that may keep them
 	resting     []Resting
 	inventories map[netip.Addr]*Inventory
 }
@@ -110,7 +112,11 @@ func (s *settlement) settle(portions []Portion) bool {
 func (s *settlement) divide(portions []Portion) {
 	n := len(s.Had)
 	s.granted, s.had = make([]Granted, n), make([][]frontendBlocks, n)
-	of := make([]int, n) // the portion of a backend, counted from 1; -1 if there are several
+	of := chain{first: make([]int, n), next: make([]int, len(portions))}
+	for i := len(portions) - 1; i >= 0; i-- {
+		b := portions[i].Backend
+		of.first[b], of.next[i] = i+1, of.first[b]
+	}
 	var asked *Demand
 	for i := range portions {
 		if d := portions[i].Demand; d != asked {
@@ -119,22 +125,13 @@ func (s *settlement) divide(portions []Portion) {
 				d.inventories = append(d.inventories, s.inventories[f])
 			}
 		}
-		if b := portions[i].Backend; of[b] == 0 {
-			of[b] = i + 1
-		} else {
-			of[b] = -1
-		}
 	}
 	for b := range s.Had {
 		turns.Step(b)
-		var q *Portion
-		if of[b] > 0 {
-			q = &portions[of[b]-1]
-		}
-		if g := &s.granted[b]; of[b] < 0 || s.strictly || !s.keeps(q, s.Had[b]) {
+		if s.strictly || !s.keeps(portions, of, b) {
 			s.had[b] = s.blocks(s.Had[b])
 		} else {
-			g.Kept = true
+			s.granted[b].Kept = true
 		}
 	}
 	for i := range portions {
@@ -144,18 +141,32 @@ func (s *settlement) divide(portions []Portion) {
 	}
 }
 
-// keeps reports whether the backend of a portion, or of none, gets exactly what it had, with
-// nothing to choose, and then withholds that.
-func (s *settlement) keeps(q *Portion, had []snat.PortRange) bool {
-	blocks, last, at := 0, (*snat.PortRange)(nil), -1
+// chain finds the portions of each backend; all numbers count from 1, and 0 is none.
+type chain struct {
+	first []int // the first portion, by backend
+	next  []int // the one that follows it, by portion
+}
+
+// keeps reports whether what a backend had is what its portions say, one after the other, each of
+// its own frontends in their order, and then withholds that.
+func (s *settlement) keeps(portions []Portion, of chain, b int) bool {
+	had := s.Had[b]
+	n, blocks := of.first[b], 0 // the portion at hand, and what of it has been seen
+	var last *snat.PortRange
+	at := -1
+	s.kept = s.kept[:0]
 	for i := range had {
 		r := &had[i]
 		if !s.counts(r) {
 			continue
 		}
-		if q == nil {
+		for n > 0 && blocks == portions[n-1].Blocks {
+			n, blocks, last, at = of.next[n-1], 0, nil, -1
+		}
+		if n == 0 {
 			return false
 		}
+		q := &portions[n-1]
 		if last == nil || last.Frontend != r.Frontend {
 			now, ok := q.Demand.position(r.Frontend, at+1)
 			if !ok || now <= at {
@@ -165,23 +176,23 @@ func (s *settlement) keeps(q *Portion, had []snat.PortRange) bool {
 		} else if end(last) == first(r) {
 			return false
 		}
-		if blocks, last = blocks+end(r)-first(r), r; !q.Demand.inventories[at].has(first(r), end(r)) {
+		last, blocks = r, blocks+end(r)-first(r)
+		v := q.Demand.inventories[at]
+		if blocks > q.Blocks || !v.has(first(r), end(r)) {
 			return false
 		}
+		s.kept = append(s.kept, v)
 	}
-	if q == nil {
-		return true
+	for n > 0 && blocks == portions[n-1].Blocks {
+		n, blocks = of.next[n-1], 0
 	}
-	if blocks != q.Blocks {
+	if n > 0 {
 		return false
 	}
-	at = -1
-	for i := range had {
+	for i, k := 0, 0; k < len(s.kept); i++ {
 		if r := &had[i]; s.counts(r) {
-			if at < 0 || q.Demand.Frontends[at] != r.Frontend {
-				at, _ = q.Demand.position(r.Frontend, at+1)
-			}
-			q.Demand.inventories[at].withholdRange(r)
+			s.kept[k].withholdRange(r)
+			k++
 		}
 	}
 	return true

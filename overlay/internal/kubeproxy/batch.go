@@ -156,17 +156,21 @@ type Nodes interface {
 // node of the sender translates them, and if that passes them that of the receiver; the sender's
 // is not asked about an answer to another node of which it can know nothing.
 func (b *Batch) Leave(first int, pkts [][]byte, nodes Nodes) (next int, c Concern) {
-	t, p := b.tables, b.proxy
+	t, p, n, locks := b.tables, b.proxy, b.n, b.locks
+	known := uint(len(t.nodes))
 	for i := first; i < len(pkts); i++ {
 		pkt := pkts[i]
 		if len(pkt) < 28 {
+			b.n, b.locks = n, locks
 			return i, t.ask(pkt)
 		}
 		h := (*[28]byte)(pkt)
 		if proto := h[9]; h[0] != 0x45 || h[6]&0x3f|h[7] != 0 || proto != TCP && proto != UDP {
+			b.n, b.locks = n, locks
 			if c := b.leave6(i, pkt, nodes); c != added {
 				return i, c
 			}
+			n, locks = b.n, b.locks
 			continue
 		}
 		src, dst, ports := binary.BigEndian.Uint32(h[ip4Src:]), binary.BigEndian.Uint32(h[ip4Dst:]), binary.BigEndian.Uint32(h[20:])
@@ -177,8 +181,9 @@ func (b *Batch) Leave(first int, pkts [][]byte, nodes Nodes) (next int, c Concer
 		if t.sockets.has(mixWords(uint64(src), 0, uint16(ports>>16))) {
 			c |= OfEndpoint
 		}
-		it, l := &b.items[b.n&(BatchSize-1)], &b.lanes[b.n&(BatchSize-1)]
+		it, l := &b.items[n&(BatchSize-1)], &b.lanes[n&(BatchSize-1)]
 		if c == 0 || t.idle || wire.Parse(pkt, &it.Packet) != wire.OK {
+			b.n, b.locks = n, locks
 			return i, c
 		}
 		node, host := nodes.At4(src)
@@ -186,15 +191,32 @@ func (b *Batch) Leave(first int, pkts [][]byte, nodes Nodes) (next int, c Concer
 		if toHost && c == OfEndpoint && then != node && !p.sees(uint64(dst), 0) {
 			node = -1
 		}
-		realm := b.leave(it, l, uint8(i), c, node, then, host)
-		proto := uint32(it.Packet.Proto)
-		l.src, l.dst, l.ports = src, dst, ports
-		l.hash = p.hasher.HashParts(src, dst, ports, realm<<8|proto)
-		if l.then {
-			b.thens[b.n&(BatchSize-1)].hash = p.hasher.HashParts(src, dst, ports, uint32(then)<<8|proto)
+		it.Result = passed
+		it.Node, it.Then, it.From, it.Concern, it.At = int32(node), -1, FromPod, c, uint8(i)
+		if host {
+			it.From = FromHost
 		}
-		b.n++
+		// As seek does, which is a call for each packet.
+		proto, realm := uint32(h[9]), uint32(0)
+		l.src, l.dst, l.ports = src, dst, ports
+		if l.node, l.then = nil, false; uint(node) < known {
+			if c&ToFrontend == 0 {
+				realm = uint32(node)
+			}
+			k := p.shardIndex(uint32(node)) & 63
+			l.node, locks = &p.shards[k], locks|1<<k
+		}
+		if then != node {
+			if it.Then = int32(then); uint(then) < known && c&OfEndpoint != 0 {
+				k, second := p.shardIndex(uint32(then))&63, &b.thens[n&(BatchSize-1)]
+				l.then, second.node, locks = true, &p.shards[k], locks|1<<k
+				second.hash = p.hasher.HashParts(src, dst, ports, uint32(then)<<8|proto)
+			}
+		}
+		l.hash = p.hasher.HashParts(src, dst, ports, realm<<8|proto)
+		n++
 	}
+	b.n, b.locks = n, locks
 	return len(pkts), 0
 }
 
@@ -343,7 +365,10 @@ func (b *Batch) translate(first, end int) {
 		if l.node != nil {
 			id, s := b.looks.At(look)
 			look++
-			if it.By = it.Node; it.Concern&ToFrontend == 0 || !l.forward(l.node, it, id, s) {
+			switch it.By = it.Node; {
+			case it.Concern&ToFrontend != 0 && l.forward(l.node, it, id, s):
+			case it.Concern == OfEndpoint && id != 0 && l.reply(l.node, it, it.Node, id, s):
+			default:
 				l.translate(l.node, it, id, s)
 			}
 			if !l.then {
@@ -361,9 +386,9 @@ func (b *Batch) translate(first, end int) {
 	}
 }
 
-// translate is shard.translate for what forward does not take, faster if the guess is right.
+// translate is shard.translate for what forward and reply do not take, faster where there is no session.
 func (l *lane) translate(sh *shard, it *Item, id flow.ID, s *flow.Session) {
-	if it.Concern == OfEndpoint && (id == 0 && sh.sessions.Absent(l.hash) || l.reply(sh, it, it.Node, id, s)) {
+	if it.Concern == OfEndpoint && id == 0 && sh.sessions.Absent(l.hash) {
 		return
 	}
 	k := tupleOf(&it.Packet)
@@ -377,79 +402,6 @@ func (l *lane) answer(sh *shard, it *Item, id flow.ID, s *flow.Session) {
 	}
 	k := tupleOf(&it.Packet)
 	it.Result = sh.answer(int(it.Then), &it.Packet, &k, guess{id, s})
-}
-
-// forward is shard.forward for a guessed session, if it is right and all is as nearly
-// always: else it reports false, and has changed nothing.
-func (l *lane) forward(sh *shard, it *Item, id flow.ID, s *flow.Session) bool {
-	pkt := &it.Packet
-	if s.Key.VNIProto != uint32(it.Node)<<8|uint32(pkt.Proto) || uint32(s.Key.DstPort)<<16|uint32(s.OutsidePort) != l.ports {
-		return false
-	}
-	ports := uint32(s.Data[dataSeenPort])<<16 | uint32(s.Key.SrcPort)
-	if is6 := id.Is6(); pkt.Flags == 0 && !is6 {
-		seen := s.Key.Dst
-		if s.Outside != l.dst || seen != l.src || !sh.takes(flow.Outside, pkt, s) {
-			return false
-		}
-		if s.Kind() == flow.KindNode {
-			seen = sh.proxy.tables.Load().nodes4[it.Node]
-		}
-		rewrite4(pkt, seen, s.Key.Src, ports)
-	} else if pkt.Flags == wire.V6 && is6 {
-		a := s.Addrs6()
-		if !between6(pkt.B, &a.Remote, &a.Outside) || !sh.takes(flow.Outside, pkt, s) {
-			return false
-		}
-		rewrite6(pkt, sh.proxy.seen6(s), (*address)(&a.Inside), ports)
-	} else {
-		return false
-	}
-	sh.counts.Packets++
-	it.Action, it.Reason, it.New, it.Result.Node = Forward, flow.ReasonNone, false, sh.proxy.slots.nodeOf(slotOf(s))
-	return true
-}
-
-// reply is shard.reply likewise, at a node.
-func (l *lane) reply(sh *shard, it *Item, node int32, id flow.ID, s *flow.Session) bool {
-	pkt := &it.Packet
-	if s.Key.VNIProto != uint32(node)<<8|uint32(pkt.Proto) || uint32(s.Key.SrcPort)<<16|uint32(s.Data[dataSeenPort]) != l.ports {
-		return false
-	}
-	ports := uint32(s.OutsidePort)<<16 | uint32(s.Key.DstPort)
-	if is6 := id.Is6(); pkt.Flags == 0 && !is6 {
-		if s.Key.Src != l.src || sh.proxy.seenAddr4(s) != l.dst || !sh.takes(flow.Inside, pkt, s) {
-			return false
-		}
-		rewrite4(pkt, s.Outside, s.Key.Dst, ports)
-	} else if pkt.Flags == wire.V6 && is6 {
-		a := s.Addrs6()
-		if !between6(pkt.B, &a.Inside, (*[2]uint64)(sh.proxy.seen6(s))) || !sh.takes(flow.Inside, pkt, s) {
-			return false
-		}
-		rewrite6(pkt, (*address)(&a.Outside), (*address)(&a.Remote), ports)
-	} else {
-		return false
-	}
-	sh.counts.Packets++
-	it.Action, it.Reason, it.New, it.Result.Node = Reply, flow.ReasonNone, false, sh.proxy.slots.nodeOf(slotOf(s))
-	return true
-}
-
-// takes lets a session take a packet, if it is not over and the packet such as nearly all are.
-// Else it reports false and has changed nothing.
-func (sh *shard) takes(from flow.Side, pkt *wire.Packet, s *flow.Session) bool {
-	if sh.sessions.Expired(s, sh.tick) || pkt.Proto != TCP && !sh.served(s) {
-		return false
-	}
-	return !sh.track(from, pkt, s)
-}
-
-// between6 reports whether a packet of IPv6 is from one address to another.
-func between6(b []byte, src, dst *[2]uint64) bool {
-	h := b[:ip6Dst+16]
-	return binary.BigEndian.Uint64(h[ip6Src+8:]) == src[1] && binary.BigEndian.Uint64(h[ip6Dst+8:]) == dst[1] &&
-		binary.BigEndian.Uint64(h[ip6Src:]) == src[0] && binary.BigEndian.Uint64(h[ip6Dst:]) == dst[0]
 }
 
 func (b *Batch) unlock() {

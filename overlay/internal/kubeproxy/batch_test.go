@@ -179,7 +179,7 @@ func TestABatchAllocatesNothing(t *testing.T) {
 		batch.Run(w.now)
 	}
 	run()
-	if n := testing.AllocsPerRun(100, run); n >= 1 && !raceEnabled {
+	if n := testing.AllocsPerRun(100, run); n >= 1 && !pkttest.Race {
 		t.Errorf("%v allocations a batch, want 0", n)
 	}
 }

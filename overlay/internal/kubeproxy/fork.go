@@ -15,6 +15,7 @@ import (
 // shared: Services, sets of endpoints, addresses of nodes. The errors are those of
 // [flow.Table.Fork]. Cost: that of copying the memory, and O(endpoints + frontends).
 func (p *Proxy) Fork(notice *flow.Notice) (*Proxy, error) {
+	room := p.table.Room()
 	p.config.Lock()
 	defer p.config.Unlock()
 	for i := range p.shards {
@@ -22,7 +23,7 @@ func (p *Proxy) Fork(notice *flow.Notice) (*Proxy, error) {
 		defer p.shards[i].sessions.Unlock()
 	}
 	to := &Proxy{seed: p.seed, magic: p.magic, shards: make([]shard, len(p.shards))}
-	table, err := p.table.Fork(to.keys, notice)
+	table, err := p.table.ForkIn(room, to.keys, notice)
 	if err != nil {
 		return nil, err
 	}

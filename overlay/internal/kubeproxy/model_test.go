@@ -1,6 +1,7 @@
 package kubeproxy_test
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math/rand/v2"
@@ -13,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/likeness"
 	"github.com/seed-a61be3fe/natplane/internal/pkttest"
+	"github.com/seed-a61be3fe/natplane/internal/snapshot"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/overlay/internal/kubeproxy"
 )
@@ -352,13 +355,16 @@ type world struct {
 	now flow.Time
 	p   *kubeproxy.Proxy
 	m   *model
+
+	seed   uint64
+	shards int
 }
 
 func newWorld(t testing.TB, seed uint64) *world {
 	p, err := kubeproxy.New(kubeproxy.Config{Shards: 2, Seed: seed, HashKey: 1})
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), p: p, m: &model{services: map[string]*modelService{}, stuck: map[stuckKey]modelStuck{}}}
+	w := &world{t: t, seed: seed, shards: 2, rnd: rand.New(rand.NewPCG(seed, 1)), p: p, m: &model{services: map[string]*modelService{}, stuck: map[stuckKey]modelStuck{}}}
 	for i := range 3 {
 		w.m.nodes = append(w.m.nodes, []netip.Addr{netip.MustParseAddr(fmt.Sprintf("10.224.0.%d", 4+i)), netip.MustParseAddr(fmt.Sprintf("fd00:1::%d", 4+i))})
 	}
@@ -603,11 +609,59 @@ func (w *world) step() {
 		if w.m.nodes[i][0] != was[i][0] { // all sessions of the node end, as those of a node that is gone
 			w.m.sessions = slices.DeleteFunc(w.m.sessions, func(s *modelSession) bool { return s.Node == i })
 		}
+	case n < 18 && w.rnd.IntN(2) == 0:
+		w.restore()
 	case n < 25:
 		w.sendBatch()
 	default:
 		w.send(w.randomProbe())
 	}
+}
+
+// restoreDiffers are where a proxy that is restored may differ from that which was written, besides what
+// the table of sessions may.
+var restoreDiffers = map[string]string{
+	"Proxy.table":     "a table of its own, see flow",
+	"Proxy.hasher":    "likewise",
+	"shard.sessions":  "likewise",
+	"endpoint.socket": "of a slot that is free it is what it was last",
+	"endpoint.port":   "likewise",
+	"endpoint.host":   "likewise",
+	"endpoint.serial": "likewise",
+	"endpoint.node":   "likewise",
+	"chunk.nodes":     "likewise",
+	"frontend.port":   "seen by the name of its Service",
+	"port.service":    "shared with its Service",
+	"entry.service":   "likewise",
+	"timed.next":      "counted round and round",
+	"Proxy.admit":     "asks the owner",
+	"tables.closed":   "none, while nothing changes",
+	"registry.closed": "likewise",
+}
+
+// restore lets a proxy go on that has been read from what the other has written, now and then with other shards.
+func (w *world) restore() {
+	write := func(p *kubeproxy.Proxy) []byte {
+		var b bytes.Buffer
+		a := snapshot.NewWriter(&b, "proxy", 1)
+		p.Write(a)
+		require.NoError(w.t, a.Close())
+		return b.Bytes()
+	}
+	shards := 1 + w.rnd.IntN(4)
+	p, err := kubeproxy.New(kubeproxy.Config{Shards: shards, Seed: w.seed, HashKey: 1})
+	require.NoError(w.t, err)
+	w.t.Cleanup(p.Close)
+	was := write(w.p)
+	a := snapshot.NewReader(bytes.NewReader(was), "proxy", 1)
+	p.Read(a)
+	require.NoError(w.t, a.Close())
+	if shards == w.shards {
+		require.Empty(w.t, likeness.Compare(w.p, p, restoreDiffers))
+		require.True(w.t, bytes.Equal(was, write(p)), "written again")
+	}
+	require.Equal(w.t, w.p.Counts(), p.Counts())
+	w.p, w.shards = p, shards
 }
 
 // check compares the sessions.

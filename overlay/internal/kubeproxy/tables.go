@@ -49,6 +49,7 @@ type port struct {
 // that terminate are chosen from where no others are, over all nodes or on one.
 type set struct {
 	all    []uint32
+	ready  int      // those of all that do not terminate, which are the first
 	slots  []uint32 // to choose from over all nodes
 	locals []uint32 // to choose from on a node
 	byNode []int32  // distinct nodes, ascending
@@ -66,7 +67,7 @@ func (s *set) local(node int) []uint32 {
 
 // newSet sorts endpoints into a set: those that are ready, and those that terminate.
 func newSet(ready, terminating []uint32, at func(uint32) *endpoint) *set {
-	s := &set{all: slices.Concat(ready, terminating)}
+	s := &set{all: slices.Concat(ready, terminating), ready: len(ready)}
 	order := func(a, b uint32) int {
 		x, y := at(a), at(b)
 		return cmp.Or(cmp.Compare(x.node, y.node), slices.Compare(x.socket.addr[:], y.socket.addr[:]), cmp.Compare(x.socket.port, y.socket.port))
@@ -183,9 +184,12 @@ type filter struct {
 
 // newFilter returns a filter with room for n numbers, where one of sixteen others or less passes.
 func newFilter(n int) filter {
-	size := max(10, bits.Len(uint(n))+4) // log2 of its bits
-	return filter{make([]atomic.Uint64, 1<<(size-6)), uint8(64 - size)}
+	words := filterWords(n)
+	return filter{make([]atomic.Uint64, words), uint8(64 - 6 - bits.TrailingZeros(uint(words)))}
 }
+
+// filterWords returns how many words such a filter has, a power of two.
+func filterWords(n int) int { return 1 << max(4, bits.Len(uint(n))-2) }
 
 func (f *filter) add(n uint64) {
 	n >>= f.shift

@@ -55,14 +55,20 @@ func (sh *shard) track(from flow.Side, pkt *wire.Packet, s *flow.Session) (unusu
 		sh.touch(from, s)
 		return false
 	}
+	return pkt.Flags&wire.Fragmented != 0 || !sh.follows(from, pkt, s)
+}
+
+// follows lets a connection take a whole segment, if it is data or an acknowledgment where that is
+// expected; else it reports false and has changed nothing.
+func (sh *shard) follows(from flow.Side, pkt *wire.Packet, s *flow.Session) bool {
 	t := pkt.TCPHeader()
 	n := uint32(len(pkt.B) - int(pkt.L4) - int(t[12]>>4)*4)
-	if pkt.Flags&wire.Fragmented != 0 || t[13]&(flow.SYN|flow.FIN|flow.RST|flow.ACK) != flow.ACK ||
+	if t[13]&(flow.SYN|flow.FIN|flow.RST|flow.ACK) != flow.ACK ||
 		!s.Track.ConntrackData(from, binary.BigEndian.Uint32(t[4:]), binary.BigEndian.Uint32(t[8:]), n, binary.BigEndian.Uint16(t[14:])) {
-		return true
+		return false
 	}
 	s.TouchTick(sh.tick)
-	return false
+	return true
 }
 
 // touch is track for UDP.

@@ -161,23 +161,28 @@ func (s *Set) Plan(c Config) (*Plan, error) {
 
 // newExit returns an exit.
 func newExit(node string, public netip.Addr, c Config) (*exit, error) {
+	e := &exit{node: node, public: public, tell: c.Count}
+	var err error
+	e.nat, err = snat.New(e.config(c))
+	return e, err
+}
+
+// config returns what describes the translator of an exit.
+func (e *exit) config(c Config) snat.Config {
 	t := snat.Config{
 		Ports: &snat.Shared{
-			Frontends: []netip.Addr{public}, FirstPort: 1, LastPort: 65535, Choice: snat.PreservePort,
+			Frontends: []netip.Addr{e.public}, FirstPort: 1, LastPort: 65535, Choice: snat.PreservePort,
 			FlowsPerDestination: 65536, MaxFlows: 1<<31 - 1,
 		},
-		Instances: []snat.Instance{{Name: node, Inside: c.Pods}}, Policy: c.Policy,
+		Instances: []snat.Instance{{Name: e.node, Inside: c.Pods}}, Policy: c.Policy,
 	}
 	t.Seed, t.Admit = c.Seed, c.Admit
 	t.ICMP = snat.ICMP{Queries: true, Errors: true, AllowShortTimeout: true}
 	t.Fragments.Mode = snat.FragmentsVirtual
-	e := &exit{node: node, public: public, tell: c.Count}
 	if c.Count != nil {
 		t.Hooks = e.hooks()
 	}
-	var err error
-	e.nat, err = snat.New(t)
-	return e, err
+	return t
 }
 
 // Discard gives up a plan.

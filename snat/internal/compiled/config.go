@@ -20,6 +20,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/hop"
 	"github.com/seed-a61be3fe/natplane/snat/internal/icmp"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/holders"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
 	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
@@ -33,6 +34,7 @@ type Fixed struct {
 	PerConnection bool          // only the inside may open a closed connection again
 	Hairpin       bool          // from inside to inside by outside sockets
 	Shared        *ports.Shared // the ports, if instances share them, else nil
+	Holders       holders.Rules // who holds ports; zero counts nothing
 	AlarmInterval time.Duration // between events of exhaustion, and between those of quotas, of an instance
 
 	Messages   icmp.Rules // which are carried

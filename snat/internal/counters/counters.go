@@ -66,6 +66,37 @@ func (c *Counters) Add(o *Counters) {
 	c.OddMTU += o.OddMTU
 }
 
+// Count counts a packet that came from a side, by what becomes of it.
+func (c *Counters) Count(from flow.Side, v *flow.Verdict) {
+	switch v.Action {
+	case flow.Forward:
+		c.Forwarded[from]++
+	case flow.Bypass:
+		c.Bypassed[from]++
+	default:
+		c.Dropped[from][v.Reason]++
+	}
+}
+
+// Drop drops a packet for a reason, and counts it. instance is the one that it is about, or 0.
+func (c *Counters) Drop(from flow.Side, reason flow.Reason, instance uint32, v *flow.Verdict) {
+	*v = flow.Verdict{Action: flow.Drop, Reason: reason, Instance: instance}
+	c.Dropped[from][reason]++
+}
+
+// End counts the end of a session of a class.
+func (c *Counters) End(class flow.Class, proto uint8) {
+	switch class {
+	case flow.ClassTCPResetSent:
+		c.Tombstones--
+	case flow.ClassUDPHeld:
+		c.Holds--
+	default:
+		c.Ended++
+		c.Connections[ports.PoolIndex(proto)].Ended++
+	}
+}
+
 // CutCause says why a reconfiguration, or the state of a target, ends a session.
 type CutCause uint8
 

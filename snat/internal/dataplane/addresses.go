@@ -48,7 +48,7 @@ func (l *lane) outsidePort() uint16 {
 }
 
 // outsideOf returns what the destination of an inbound packet is to us.
-func (r *routes) outsideOf(l *lane) uint32 {
+func (l *lane) outsideOf(r *routes) uint32 {
 	if l.is6 {
 		return r.Outside6.Get(l.key6.Dst)
 	}
@@ -57,22 +57,22 @@ func (r *routes) outsideOf(l *lane) uint32 {
 
 // ownerOf returns the frontend that an inbound packet is sent to, and the instance
 // that owns the port; nil if none does.
-func (r *routes) ownerOf(t *ports.Tuple, l *lane) (*ports.Frontend, *instance) {
-	target := r.outsideOf(l)
+func (l *lane) ownerOf(r *routes, t *ports.Tuple) (*ports.Frontend, *instance) {
+	target := l.outsideOf(r)
 	if target--; target >= addresses.PublicFlag {
 		return nil, nil
 	}
-	f := r.frontends[target]
+	f := r.Frontends[target]
 	owner := f.Owner[ports.PoolIndex(t.Proto)].Instance(l.outsidePort())
 	if owner == 0 {
 		return nil, nil
 	}
-	return f, r.instances[owner-1]
+	return f, r.Instances[owner-1]
 }
 
 // unsolicited says why an inbound packet that belongs to no session is dropped for its
 // addresses; ReasonNoFlow if they are as they should be.
-func (r *routes) unsolicited(l *lane) flow.Reason {
+func (l *lane) unsolicited(r *routes) flow.Reason {
 	if l.hairpin {
 		return flow.ReasonNoFlow // its addresses have been looked at on the way out
 	}
@@ -83,10 +83,10 @@ func (r *routes) unsolicited(l *lane) flow.Reason {
 }
 
 // publicOf returns the instance whose public address a packet is sent to, or nil.
-func (r *routes) publicOf(l *lane) *instance {
-	target := r.outsideOf(l)
+func (l *lane) publicOf(r *routes) *instance {
+	target := l.outsideOf(r)
 	if target--; target&(addresses.NodeFlag|addresses.PublicFlag) != addresses.PublicFlag {
 		return nil
 	}
-	return r.instances[target&^addresses.PublicFlag]
+	return r.Instances[target&^addresses.PublicFlag]
 }

@@ -12,34 +12,7 @@ import (
 
 // The door for whoever decides which flows may begin, such as network security groups.
 
-// admits asks whether a flow that a side begins may do so: ReasonNone, or why not.
-// Whatever begins a session asks before it takes anything; only the session of a datagram
-// that moves to another target is gone by then, since its own target takes none.
-func (r *routes) admits(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	if r.admit == nil { // no call is needed to tell
-		return flow.ReasonNone
-	}
-	return r.ask(from, inst, t)
-}
-
-// ask asks Config.Admit, which is set.
-func (r *routes) ask(from flow.Side, inst *instance, t *ports.Tuple) flow.Reason {
-	return r.admit(from, &inst.Instance, *t)
-}
-
-// admitsSender is admits for what an instance, the remote of t, sends to a forward's
-// frontend and port: it leaves the instance before it comes in.
-func (r *routes) admitsSender(t *ports.Tuple, frontend [2]uint64, port uint16) flow.Reason {
-	sent := ports.Tuple{Family: t.Family, Proto: t.Proto, Inside: t.Remote, InsidePort: t.DestPort, Remote: frontend, DestPort: port}
-	source := r.Source(&sent)
-	if source == 0 {
-		return flow.ReasonNone
-	}
-	index, _ := addresses.Unpack(source)
-	return r.admits(flow.Inside, r.instances[index], &sent)
-}
-
-// admitsAgain is admits for a SYN that begins another connection on the sockets of a closed one,
+// admitsAgain is [routing.Routes.Admits] for a SYN that begins another connection on the sockets of a closed one,
 // and goes on in its session. From outside, a row may drop it.
 func (sh *shard) admitsAgain(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.Session) flow.Reason {
 	t := ports.TupleOf(id, s)
@@ -47,34 +20,28 @@ func (sh *shard) admitsAgain(m *moment, from flow.Side, l *lane, id flow.ID, s *
 		return flow.ReasonRoute
 	}
 	if l.hairpin && from == flow.Outside && s.Kind() == flow.KindForwarded {
-		if reason := m.routes.admitsSender(&t, ports.OutsideOf(id, s), s.OutsidePort); reason != flow.ReasonNone {
+		if reason := m.routes.AdmitsSender(&t, ports.OutsideOf(id, s), s.OutsidePort); reason != flow.ReasonNone {
 			return reason
 		}
 	}
-	return m.routes.admits(from, sh.nat.instances[s.Key.VNI()], &t)
+	return m.routes.Admits(from, sh.nat.instances[s.Key.VNI()], &t)
 }
 
-// admitsUnseen is admits for a packet from a side to which no session belongs and that
-// begins none. inside is the inside address. What may begin is remembered (package permits).
-func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
-	if r.admit == nil {
+// admitsUnseen is [routing.Routes.Admits] for a packet from a side to which no session belongs and that
+// begins none. inside is the inside address. What may begin is remembered (package permits), and
+// with carries all that passes: an instance's public address carries it one to one.
+func (n *NAT) admitsUnseen(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64, carries bool) flow.Reason {
+	if r.Admit == nil && !carries {
 		return flow.ReasonNone
 	}
-	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
-	reason := r.admitsMet(from, inst, p, &f, how)
-	if reason == flow.ReasonNone && how == permits.Asked {
-		n.permits.Grant(now, f, from)
+	var ask func(permits.Flow) flow.Reason
+	if r.Admit != nil {
+		ask = func(f permits.Flow) flow.Reason {
+			t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: f.Family()}
+			return r.Ask(from, inst, &t)
+		}
 	}
-	return reason
-}
-
-// admitsMet is admits for a packet of which the permits have said f and how.
-func (r *routes) admitsMet(from flow.Side, inst *instance, p *wire.Packet, f *permits.Flow, how permits.How) flow.Reason {
-	if r.admit == nil || how == permits.Passes {
-		return flow.ReasonNone
-	}
-	t := ports.Tuple{Proto: f.Proto, Inside: f.Inside, Remote: f.Remote, InsidePort: f.InsidePort, DestPort: f.RemotePort, Family: p.Family()}
-	return r.ask(from, inst, &t)
+	return n.permits.Admit(now, from, p, inst.Index, inside, carries, ask)
 }
 
 // admitsBy is admitsUnseen for a packet from inside that leaves as it is by a row of routes: one
@@ -83,20 +50,15 @@ func (n *NAT) admitsBy(r *routes, row *addresses.Effect, now flow.Time, inst *in
 	if row.PassOn {
 		return flow.ReasonNone
 	}
-	return n.admitsUnseen(r, now, flow.Inside, inst, p, inside)
+	return n.admitsUnseen(r, now, flow.Inside, inst, p, inside, false)
 }
 
 // admitsPublic is admitsUnseen for a packet that an instance's public address carries one to one.
-func (n *NAT) admitsPublic(r *routes, now flow.Time, from flow.Side, inst *instance, p *wire.Packet, inside [2]uint64) flow.Reason {
-	if !r.entries {
-		return n.admitsUnseen(r, now, from, inst, p, inside)
+func (n *NAT) admitsPublic(r *routes, now flow.Time, from flow.Side, inst *instance, l *lane, inside [2]uint64) flow.Reason {
+	if r.Entries && l.carried != nil && l.carried.Add(&n.permits, from, &l.p, inst.Index, &inside, r.Admit != nil) {
+		return flow.ReasonNone
 	}
-	f, how := n.permits.Meet(now, from, p, inst.Index, inside)
-	reason := r.admitsMet(from, inst, p, &f, how)
-	if reason == flow.ReasonNone {
-		n.permits.Carry(now, from, p, &f, how)
-	}
-	return reason
+	return n.admitsUnseen(r, now, from, inst, &l.p, inside, r.Entries)
 }
 
 // Remembers reports whether at now a flow of an instance, by name, is remembered that has no
@@ -124,7 +86,7 @@ func (n *NAT) revokePermits(l *layout) {
 		if is, had := l.successor(was), was.Public[t.Family]; is == nil || had != [2]uint64{} && is.Public[t.Family] != had {
 			return true
 		}
-		source := l.routes.realm(l.routes.instances[f.Instance].Realm).Source(&t)
+		source := l.routes.Realm(l.routes.Instances[f.Instance].Realm).Source(&t)
 		index, _ := addresses.Unpack(source)
 		return source == 0 || index != f.Instance
 	})

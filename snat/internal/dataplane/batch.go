@@ -6,18 +6,20 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
+	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
+	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 )
 
 // Batches hide the cache misses of one packet behind the work on the others.
 // A batch goes through four passes, and only the first is outside the locks:
 //
-//  1. parse, find instance and shard, hash
+//  1. parse, find instance and shard, hash; what public addresses carry one to one has its
+//     verdict, and what it does to permits is done for all together afterwards
 //  2. prefetch the index bucket of each packet
-//  3. read the bucket, prefetch the session it hints at; where there is none, prefetch
-//     what a new flow will need
-//  4. compare the session's key, track, rewrite; take the slow path if it is not
-//     the right one
+//  3. read the bucket, prefetch the session it hints at
+//  4. compare the session's key, track, rewrite; take the slow path if it is not the
+//     right one, while what the next new flows will need is prefetched
 //
 // The locks of all shards that occur in the batch are taken in ascending order
 // between passes 1 and 2 and held to the end. A hint from pass 3 may be stale
@@ -30,13 +32,15 @@ const batchSize = flow.MaxGuesses
 // batch is the scratch memory of one call.
 type batch struct {
 	moment
-	n     int             // packets that have no verdict after pass 1
-	lanes [batchSize]lane // the first n are in use; so below
-	looks flow.Guesses
-	ahead ports.Ahead
-	locks uint64 // shards
-	from  flow.Side
-	realm uint32 // of the packets, if from the inside
+	n       int             // packets that have no verdict after pass 1
+	lanes   [batchSize]lane // the first n are in use; so below
+	looks   flow.Guesses
+	ahead   ports.Ahead
+	known   forwards.Recent // by routes
+	carried permits.Batch
+	locks   uint64 // shards
+	from    flow.Side
+	realm   uint32 // of the packets, if from the inside
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -46,32 +50,37 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 func (n *NAT) Batch(from flow.Side, realm uint32, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
 	b := batches.Get().(*batch)
 	b.from, b.realm = from, realm
-	b.moment = moment{routes: n.routes.Load().realm(realm), now: now, tick: flow.TickOf(now)}
+	b.known.Reset()
+	b.moment = moment{routes: n.routes.Load().Realm(realm), now: now, tick: flow.TickOf(now)}
 	for len(pkts) > 0 {
-		if b.routes.timed {
+		if b.routes.Timed {
 			b.stamp()
 		}
 		k := min(batchSize, len(pkts))
 		k = b.parse(n, pkts[:k], verdicts)
+		b.carried.Settle(&n.permits, b.now)
 		for b.locate(n); !b.look(n); b.locate(n) {
 			b.parseAgain(n, pkts, verdicts)
 		}
 		switch {
 		case from == flow.Outside:
 			b.processInbound(verdicts)
-		case b.routes.forwards.Len() > 0:
+		case b.routes.Forwards.Len() > 0:
 			b.processForwards(n, verdicts)
 		case !n.ports.ByRemote():
 			b.processOutbound(verdicts)
 		default:
 			b.processShared(n, pkts, verdicts)
 		}
-		if b.routes.countTraffic {
+		if b.routes.CountTraffic {
 			b.count(verdicts)
 		}
 		b.unlock(n)
+		b.carried.Settle(&n.permits, b.now)
 		if n.routed {
-			n.hops(b.routes, from, now, pkts[:k], verdicts)
+			for i := range k {
+				n.hop(b.routes, from, now, pkts[i], &verdicts[i])
+			}
 		}
 		pkts, verdicts = pkts[k:], verdicts[k:]
 	}
@@ -87,7 +96,12 @@ func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int
 	for i := range pkts {
 		l, v, ok := &b.lanes[live&(batchSize-1)], &verdicts[i], false
 		if problem := wire.Parse(pkts[i], &l.p); from == flow.Inside {
-			ok = n.parseOutbound(b.routes, l, problem, v)
+			if number := b.known.Of(problem, &l.p); number != 0 {
+				n.readFloating(b.routes, l, number)
+				ok = true
+			} else if ok = n.parseOutbound(b.routes, l, problem, v); l.floating && !l.is6 {
+				b.known.Put(l.key.Src, l.key.SrcPort, l.p.Proto, l.forward)
+			}
 		} else {
 			ok = n.parseInbound(b.routes, l, problem, v)
 		}
@@ -107,17 +121,19 @@ func (b *batch) parse(n *NAT, pkts [][]byte, verdicts []flow.Verdict) (taken int
 	return len(pkts)
 }
 
-// stamp gives all lanes the time of the call, which those need that a permit may be for.
+// stamp gives all lanes the time of the call, which those need that a permit may be for, and where
+// what they do to permits is put off.
 func (b *batch) stamp() {
 	for i := range b.lanes {
-		b.lanes[i].now = b.now
+		b.lanes[i].now, b.lanes[i].carried = b.now, &b.carried
 	}
 }
 
 // parseAgain repeats pass 1 with the routes now in force, for the packets that have no
 // verdict.
 func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
-	b.routes = n.renew(b.now).realm(b.realm)
+	b.routes = n.renew(b.now).Realm(b.realm)
+	b.known.Reset()
 	b.stamp()
 	live, locks := 0, uint64(0)
 	for i := range b.lanes[:b.n] {
@@ -136,10 +152,10 @@ func (b *batch) parseAgain(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 
 // locate is NAT.locate for all packets, after pass 1.
 func (b *batch) locate(n *NAT) {
-	if b.from == flow.Inside && b.routes.forwards.Len() > 0 {
+	if b.from == flow.Inside && b.routes.Forwards.Len() > 0 {
 		b.locks |= b.owners()
 	}
-	if !b.routes.locates {
+	if !b.routes.Locates {
 		return
 	}
 	b.locks = 0
@@ -168,50 +184,43 @@ func (b *batch) look(n *NAT) bool {
 	for m := b.locks; m != 0; m &= m - 1 {
 		n.shards[bits.TrailingZeros64(m)].Lock()
 	}
-	if n.steady.Load() != b.routes.whole && !n.inForce(b.routes, b.now) {
+	if n.steady.Load() != b.routes.Whole && !n.inForce(b.routes, b.now) {
 		b.unlock(n)
 		return false
 	}
 	for m := b.locks; m != 0; m &= m - 1 {
-		if sh := &n.shards[bits.TrailingZeros64(m)]; !sh.Near(b.now) {
+		if sh := n.shards[bits.TrailingZeros64(m)]; !sh.Near(b.now) {
 			b.now = sh.approach(b.now)
 			b.tick = flow.TickOf(b.now)
 		}
 	}
+	b.settled = false
 	b.looks.Reset()
 	lanes := b.lanes[:b.n]
 	for i := range lanes {
 		l := &lanes[i]
-		l.sh = &n.shards[l.shard]
+		l.sh = n.shards[l.shard]
 		b.looks.Add(l.sh.Shard, l.hash)
 	}
 	b.looks.Look()
 	for i := range lanes {
 		lanes[i].id, lanes[i].s = b.looks.At(i)
 	}
-	if b.from == flow.Inside && b.n > 1 {
-		b.lookAhead(n)
+	if b.ahead.Reset(); b.from == flow.Inside && b.n > 1 && n.ports.Foresees(b.locks) {
+		b.lookAhead()
 	}
 	return true
 }
 
-// lookAhead prefetches what the packets without a session will need that begin flows, where
-// that is worth it.
-func (b *batch) lookAhead(n *NAT) {
-	foresees := false
-	for m := b.locks; m != 0; m &= m - 1 {
-		foresees = foresees || n.shards[bits.TrailingZeros64(m)].Foresees()
-	}
-	if !foresees {
-		return
-	}
-	b.ahead.Reset()
+// lookAhead begins to prefetch what the packets without a session need that begin flows.
+func (b *batch) lookAhead() {
 	lanes := b.lanes[:b.n]
 	for i := range lanes {
-		if l := &lanes[i]; l.id == 0 && l.answer == noAnswer && !wire.IsICMP(l.p.Proto) {
+		l := &lanes[i]
+		if l.foreseen = false; l.id == 0 && l.answer == noAnswer && !wire.IsICMP(l.p.Proto) {
 			var t ports.Tuple
 			l.tuple(&t)
-			b.ahead.Add(&l.sh.State, l.inst, &t)
+			l.foreseen = b.ahead.Add(&l.sh.State, l.inst, &t)
 		}
 	}
 	b.ahead.Fetch()
@@ -219,9 +228,12 @@ func (b *batch) lookAhead(n *NAT) {
 
 // processOutbound is pass 4.
 func (b *batch) processOutbound(verdicts []flow.Verdict) {
-	lanes := b.lanes[:b.n]
+	lanes, foresees := b.lanes[:b.n], b.ahead.Any()
 	for i := range lanes {
 		l := &lanes[i]
+		if foresees && l.foreseen {
+			b.ahead.Next()
+		}
 		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
 	}
 }
@@ -232,6 +244,9 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 	lanes := b.lanes[:b.n]
 	for i := range lanes {
 		l, v := &lanes[i], &verdicts[lanes[i].at]
+		if b.ahead.Any() && l.foreseen {
+			b.ahead.Next()
+		}
 		switch {
 		case l.floating:
 			l.floating = false
@@ -252,7 +267,7 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 		l.asked = true
 		if n.parseOutbound(b.routes, l, wire.OK, v) {
 			n.locate(b.from, b.routes, l)
-			l.sh, l.id, l.s = &n.shards[l.shard], 0, nil
+			l.sh, l.id, l.s = n.shards[l.shard], 0, nil
 			l.sh.processOutbound(&b.moment, l, v)
 		}
 		l.asked = false
@@ -263,9 +278,12 @@ func (b *batch) processForwards(n *NAT, verdicts []flow.Verdict) {
 // that all shards end what is due. The hints of the packets that follow are lost then,
 // and if the translator has been closed or reconfigured meanwhile, so is all.
 func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
-	lanes := b.lanes[:b.n]
+	lanes, foresees := b.lanes[:b.n], b.ahead.Any()
 	for i := range lanes {
 		l := &lanes[i]
+		if foresees && l.foreseen {
+			b.ahead.Next()
+		}
 		l.sh.processOutbound(&b.moment, l, &verdicts[l.at])
 		if verdicts[l.at].Action != undecided {
 			continue
@@ -276,14 +294,14 @@ func (b *batch) processShared(n *NAT, pkts [][]byte, verdicts []flow.Verdict) {
 			n.shards[bits.TrailingZeros64(m)].Lock()
 		}
 		if !n.inForce(b.routes, b.now) {
-			if b.n = i; b.routes.countTraffic { // what has been decided
+			if b.n = i; b.routes.CountTraffic { // what has been decided
 				b.count(verdicts)
 			}
 			b.unlock(n)
 			b.n, b.locks = 0, 0
 			for k := range lanes[i:] {
 				l, at := lane{}, lanes[i+k].at
-				n.pass(b.from, n.renew(b.now).realm(b.realm), b.now, &l, wire.Parse(pkts[at], &l.p), &verdicts[at])
+				n.pass(b.from, n.renew(b.now).Realm(b.realm), b.now, &l, wire.Parse(pkts[at], &l.p), &verdicts[at])
 			}
 			return
 		}

@@ -68,9 +68,9 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return counters.CutReaddressed, false // nothing else of it can have changed
 	}
 	t := ports.TupleOf(id, s)
-	inside, outside := l.routes.realm(next.Realm).Source(&t), l.routes.FrontAt(id.Is6(), ports.OutsideOf(id, s))
+	inside, outside := l.routes.Realm(next.Realm).Source(&t), l.routes.FrontAt(id.Is6(), ports.OutsideOf(id, s))
 	moved := old.Own(t.Family) != next.Own(t.Family) || old.Public[t.Family] != next.Public[t.Family]
-	if inside != l.routes.mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
+	if inside != l.routes.Mark(next) || next.Realm != old.Realm || s.Data[ports.DataNodePort] != 0 && moved {
 		return counters.CutReaddressed, false
 	}
 	if !s.Kind().HoldsPort() {
@@ -80,7 +80,7 @@ func (sh *shard) judge(now flow.Time, l *layout, id flow.ID, s *flow.Session, ol
 		return counters.CutReclaimed, false
 	}
 	grace := now.Add(sh.nat.config.ReclaimGrace)
-	taken := outside > addresses.PublicFlag || l.routes.forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
+	taken := outside > addresses.PublicFlag || l.routes.Forwards.Takes(outside-1, s.Proto(), s.OutsidePort)
 	if !l.ports.Keep(now, id, s, &old.Instance, &next.Instance, grace, taken) {
 		return counters.CutReclaimed, false
 	}

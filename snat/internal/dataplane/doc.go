@@ -9,7 +9,7 @@
 //   - shard is what one lock guards: sessions (a [flow.Shard]), ports ([ports.State]),
 //     counters, resets that wait, and the policy of its instances.
 //   - instance is an [instances.Instance]; it lives in one shard.
-//   - routes is the configuration as packets read it, immutable, behind an atomic pointer.
+//   - routes is the configuration as packets read it (package routing), immutable, behind an atomic pointer.
 //   - layout is a configuration laid out for packets that is not in force yet.
 //   - lane is what is known of one packet on its way; moment, what all packets of a call
 //     have in common; batch, many packets abreast.
@@ -21,7 +21,7 @@
 // directions of a flow and the allocation of its port happen under this lock, so
 // there is no gap between looking and claiming, and what one instance gets does
 // not depend on how goroutines interleave on others. Sessions of a forward are where
-// their remote is. routes is a snapshot (routes.go).
+// their remote is. Routes are a snapshot (package routing).
 //
 // [NAT.Reconfigure] puts another one in its place, with the locks of all shards
 // held, for as long as what changes takes (survey.go); only then can an instance change its
@@ -79,12 +79,12 @@ package dataplane
 
 // Where to look, besides the walk above; each package below has a package comment of its own.
 //
-//	what does an address mean?           package addresses, read by parse.go
+//	what does an address mean?           packages addresses and routing, read by parse.go
 //	where does a packet find its shard?  parse.go; with shared ports locate in pass.go
 //	where is a port chosen?              open in outbound.go ─► package ports
 //	what does an inbound rule plug into? Config.Forwards ─► forward_layout.go, package forwards; forwarding.go
 //	who lets a stranger in?              firstInbound in process.go ─► filter.go, tracked.go, forwarding.go
-//	who asks Config.Admit?               admit.go
+//	who asks Config.Admit?               package routing, from admit.go and wherever a session begins
 //	where would SCTP go?                 package headers reads it, track in segment.go follows it,
 //	                                     package ports has its pools (PoolIndex), create in
 //	                                     session.go starts its timers, packages wire and
@@ -95,7 +95,7 @@ package dataplane
 //	                                     a later fragment; package icmp rewrites
 //	who holds fragments?                 package fragments, from fragment in pass.go;
 //	                                     dropFragments in fragment.go counts
-//	who counts a drop?                   count and dropEarly in counts.go
+//	who counts a drop?                   package counters, and dropEarly in pass.go
 //	when does a closed one give way?     lasts in segment.go; giveWay in process.go
 //	who ends a session?                  due.go, by time; cut.go, by configuration; package ports, by Owner
 //	who makes a RST, an ICMP error?      package resets, from due.go (idle) and reset.go (answers);

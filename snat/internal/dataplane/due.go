@@ -166,8 +166,8 @@ func (sh *shard) work(now flow.Time) (more bool) {
 // port: which are free must not depend on when somebody last called Advance,
 // or on how many shards there are. No shard's lock may be held.
 func (n *NAT) catchUp(now flow.Time) {
-	for i := range n.shards {
-		if sh := &n.shards[i]; sh.Due(now) {
+	for _, sh := range n.all() {
+		if sh.Due(now) {
 			sh.Lock()
 			sh.expireAll(now)
 			sh.Unlock()

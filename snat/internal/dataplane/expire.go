@@ -16,8 +16,8 @@ func (n *NAT) Advance(now flow.Time, emit flow.Sink) {
 	n.renew(now)
 	for n.logDaily(now) {
 	}
-	for i := range n.shards {
-		for !n.step(&n.shards[i], now, emit) {
+	for _, sh := range n.all() {
+		for !n.step(sh, now, emit) {
 		}
 	}
 	for !n.advanceFragments(now, emit) {
@@ -36,8 +36,8 @@ func (n *NAT) AdvanceStep(now flow.Time, emit flow.Sink) (done bool) {
 	if n.logDaily(now) {
 		return false
 	}
-	for i := range n.shards {
-		if !n.step(&n.shards[i], now, emit) {
+	for _, sh := range n.all() {
+		if !n.step(sh, now, emit) {
 			return false
 		}
 	}
@@ -103,8 +103,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 			at, ok = d, true
 		}
 	}
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Lock()
 		earlier(sh.NextDeadline())
 		earlier(sh.resets.NextDeadline())
@@ -114,7 +113,7 @@ func (n *NAT) NextDeadline() (at flow.Time, ok bool) {
 	earlier(n.fragments.table.NextDeadline())
 	earlier(n.held.NextDeadline())
 	earlier(n.outbox.NextDeadline())
-	until := n.routes.Load().until
+	until := n.routes.Load().Until
 	earlier(until, until != ports.Never)
 	earlier(n.records.Next())
 	return at, ok
@@ -130,7 +129,7 @@ func (n *NAT) HoldFree(now flow.Time) {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
-		sh := &n.shards[inst.Shard]
+		sh := n.shards[inst.Shard]
 		sh.Lock()
 		sh.expireAll(now)
 		sh.HoldFree(now, &inst.Instance)

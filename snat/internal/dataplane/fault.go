@@ -38,7 +38,7 @@ func (sh *shard) drop(id flow.ID, s *flow.Session) {
 	} else {
 		sh.Drop(id, s)
 	}
-	sh.countEnd(class, proto)
+	sh.counters.End(class, proto)
 }
 
 // spare is deferred where a packet from a side begins or ends something. id is the
@@ -46,7 +46,7 @@ func (sh *shard) drop(id flow.ID, s *flow.Session) {
 func (sh *shard) spare(m *moment, from flow.Side, id flow.ID, v *flow.Verdict) {
 	if what := recover(); what != nil {
 		sh.fault(m.now, what, id)
-		sh.dropPacket(from, flow.ReasonFault, 0, v)
+		sh.counters.Drop(from, flow.ReasonFault, 0, v)
 	}
 }
 

@@ -31,7 +31,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	}
 	var t ports.Tuple
 	l.inboundTuple(&t)
-	f, inst := m.routes.ownerOf(&t, l)
+	f, inst := l.ownerOf(m.routes, &t)
 	if inst == nil {
 		return flow.ReasonNoFlow, false
 	}
@@ -51,7 +51,7 @@ func (sh *shard) openInbound(m *moment, l *lane, v *flow.Verdict) (reason flow.R
 	if other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
 		return flow.ReasonMappingConflict, false
 	}
-	if reason = m.routes.admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason = m.routes.Admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason, true
 	}
 	if reason = sh.Enroll(m.now, &inst.Instance, &t, &admission); reason != flow.ReasonNone {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
-	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
@@ -19,15 +18,30 @@ import (
 // owner by admit and hooks, as in [compiled.Config]. Packets that need no lock may count in n
 // only, or in both, if they pass meanwhile. It fails with [flow.ErrClosed] or [flow.ErrMemory];
 // then to is of no use. also is called at that moment, and its error returned. Cost: that of copying
-// the memory, during which all locks are held.
+// the memory, during which all locks are held; taking it comes before.
 func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks, also func() error) error {
+	room := n.makeRoom(to)
+	return n.still(func() error {
+		err := n.forkTo(to, room, admit, hooks)
+		if err == nil {
+			err = also()
+		}
+		if err != nil {
+			to.release()
+		}
+		return err
+	})
+}
+
+// still calls do while nothing changes, and returns its error. It fails with [flow.ErrClosed].
+func (n *NAT) still(do func() error) error {
 	for _, l := range [...]sync.Locker{n.fragments.table, &n.changing, n.control.RLocker()} {
 		l.Lock()
 		defer l.Unlock()
 	}
-	for i := range n.shards {
-		n.shards[i].Lock()
-		defer n.shards[i].Unlock()
+	for _, sh := range n.all() {
+		sh.Lock()
+		defer sh.Unlock()
 	}
 	// Those of shared ports, of peaks and of fragments' identifications and traffic come last, each
 	// where its room is copied: nobody takes any of these here under them.
@@ -38,29 +52,38 @@ func (n *NAT) Fork(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) 
 	if n.closed.Load() {
 		return flow.ErrClosed
 	}
-	err := n.forkTo(to, admit, hooks)
-	if err == nil {
-		err = also()
-	}
-	if err != nil {
-		to.release()
-	}
-	return err
+	return do()
 }
 
 // release returns the memory of a copy that is not complete.
 func (n *NAT) release() {
 	n.fragments.table.Close()
-	for i := range n.shards {
-		n.shards[i].mem.Release()
+	for _, sh := range n.all() {
+		sh.mem.Release()
 	}
 	if n.table != nil {
 		n.table.Close()
 	}
 }
 
-func (n *NAT) forkTo(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) (err error) {
-	if to.table, err = n.table.Fork(nil, &to.notice); err != nil {
+// makeRoom takes the memory for the shards of a copy, and returns that for its table.
+func (n *NAT) makeRoom(to *NAT) *flow.Room {
+	var stock slab.Stock
+	to.shards = make([]*shard, len(n.shards))
+	for _, sh := range n.all() {
+		is := new(shard)
+		sh.Lock()
+		stock.Add(&is.mem, &sh.mem)
+		sh.Unlock()
+		to.shards[sh.number] = is
+	}
+	to.showShards()
+	stock.Take()
+	return n.table.Room()
+}
+
+func (n *NAT) forkTo(to *NAT, room *flow.Room, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) (err error) {
+	if to.table, err = n.table.ForkIn(room, nil, &to.notice); err != nil {
 		return err
 	}
 	to.seeded, to.lenient, to.perConnection, to.hairpins, to.alarmInterval = n.seeded, n.lenient, n.perConnection, n.hairpins, n.alarmInterval
@@ -77,9 +100,12 @@ func (n *NAT) forkTo(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple
 	to.router.Init(n.router.Config, &to.outbox, to.held, to.fragments.ids)
 	n.forkCounts(to)
 	n.forkConfig(to, admit, hooks)
-	to.shards = make([]shard, len(n.shards))
-	for i := range n.shards {
-		if !slab.Available() || !n.shards[i].forkTo(&to.shards[i], to) {
+	for _, sh := range n.all() {
+		if to.shards[sh.number] == nil { // it has been made since then
+			to.shards[sh.number] = new(shard)
+			to.showShards()
+		}
+		if !slab.Available() || !sh.forkTo(to.shards[sh.number], to) {
 			return flow.ErrMemory
 		}
 	}
@@ -116,7 +142,7 @@ func (n *NAT) forkCounts(to *NAT) {
 
 // forkConfig copies the instances, and the configuration as packets read it.
 func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.Tuple) flow.Reason, hooks compiled.Hooks) {
-	to.config = n.config
+	to.config, to.follows = n.config, slices.Clone(n.follows)
 	to.config.Admit, to.config.Hooks, to.config.Forwards = admit, hooks, slices.Clone(n.config.Forwards)
 	for i := range to.config.Forwards {
 		to.config.Forwards[i].Targets = slices.Clone(n.config.Forwards[i].Targets)
@@ -141,24 +167,10 @@ func (n *NAT) forkConfig(to *NAT, admit func(flow.Side, *ports.Instance, ports.T
 	to.ports = n.ports.Fork(all, to.table.Hasher(), &to.notice, hooks.Ports)
 	was := n.routes.Load()
 	n.fragments.traffic.Lock()
-	r := was.fork(to)
+	r := was.Fork(to.instances, to.ports, to.config.Admit)
 	n.fragments.traffic.Unlock()
 	to.routes.Store(r)
 	if n.steady.Load() != nil {
 		to.steady.Store(r)
 	}
-}
-
-// fork returns a copy of r for a NAT that has the instances and the ports. The locks of traffic
-// must be held.
-func (r *routes) fork(n *NAT) *routes {
-	to := *r
-	to.instances, to.admit, to.forwards, to.traffic, to.realms = n.instances, n.config.Admit, r.forwards.Fork(), r.traffic.Fork(), nil
-	to.frontends, to.frontendOrder = n.ports.Frontends()
-	for id, in := range r.realms {
-		was := to.begin(id)
-		was.Plan = addresses.Plan{Inside4: in.Inside4, Inside6: in.Inside6}
-	}
-	to.seal()
-	return &to
 }

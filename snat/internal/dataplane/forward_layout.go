@@ -18,7 +18,7 @@ import (
 // targeted returns the names of the instances that answer from sockets of targets, or have
 // done so and still have such sessions.
 func (l *layout) targeted(n *NAT, c *compiled.Config) map[string]bool {
-	was := n.routes.Load().forwards
+	was := n.routes.Load().Forwards
 	if len(c.Forwards) == 0 && was.Len() == 0 {
 		return nil
 	}
@@ -27,6 +27,9 @@ func (l *layout) targeted(n *NAT, c *compiled.Config) map[string]bool {
 		for _, name := range c.Forwards[i].Instances {
 			names[name] = names[name] || !c.Forwards[i].Floating
 		}
+	}
+	for _, name := range n.retargeted {
+		names[name] = true
 	}
 	if len(c.Forwards) > 0 {
 		l.sockets = n.formerSockets(l, was)
@@ -52,10 +55,10 @@ func (n *NAT) formerSockets(l *layout, was *forwards.Set) (all []forwards.Socket
 		return all
 	}
 	r, seen := n.routes.Load(), map[forwards.Socket]bool{}
-	for i := range n.shards {
-		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
-			at := socketOf(id, s, s.Key.VNI(), r.forwarding(id, s))
-			if !seen[at] && !r.forwards.Get(at.Forward).Floating && was.Departed(at) {
+	for _, sh := range n.all() {
+		sh.eachForwarded(func(id flow.ID, s *flow.Session) {
+			at := socketOf(id, s, s.Key.VNI(), r.Forwarding(id, s))
+			if !seen[at] && !r.Forwards.Get(at.Forward).Floating && was.Departed(at) {
 				seen[at] = true
 				add(at)
 			}
@@ -72,14 +75,14 @@ func socketOf(id flow.ID, s *flow.Session, instance, number uint32) forwards.Soc
 
 // addForwards lays forwards out, after the instances.
 func (l *layout) addForwards(n *NAT, c *compiled.Config) {
-	was := n.routes.Load().forwards
+	was := n.routes.Load().Forwards
 	l.unmoved = was.Len() == 0 && len(c.Forwards) == 0
 	if len(c.Forwards) == 0 {
 		return
 	}
 	l.unmoved = len(l.fresh) == 0 && len(l.gone) == 0 && slices.EqualFunc(c.Forwards, n.config.Forwards, func(a, b compiled.Forward) bool { return a.Same(&b) })
-	for i := range n.shards {
-		l.unmoved = l.unmoved && n.shards[i].policy == c.Policies[l.follows[i]]
+	for _, sh := range n.all() {
+		l.unmoved = l.unmoved && sh.policy == c.Policies[l.follows[sh.number]]
 	}
 	indexes := map[string]uint32{}
 	for _, inst := range l.order {
@@ -102,12 +105,7 @@ func (l *layout) addForwards(n *NAT, c *compiled.Config) {
 		}
 	}
 	config := forwards.Config{Key: n.seeded.Hash(&flow.Key{}), Spread: c.DistributionKey, Shards: len(n.shards), Tables: &n.tables}
-	l.routes.forwards = forwards.New(config, specs, was, l.sockets)
-}
-
-// forwarding returns the number, plus one, of the forward that a session belongs to, or 0.
-func (r *routes) forwarding(id flow.ID, s *flow.Session) uint32 {
-	return r.forwards.At(r.FrontAt(id.Is6(), ports.OutsideOf(id, s))-1, s.Proto(), s.OutsidePort)
+	l.routes.Forwards = forwards.New(config, specs, was, l.sockets)
 }
 
 // cutForwards cuts the forwarded sessions of a shard that cannot go on, and notes those
@@ -143,19 +141,19 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause c
 		return 0, counters.CutRemoved, false
 	}
 	r, t := l.routes, ports.TupleOf(id, s)
-	number := r.forwarding(id, s)
+	number := r.Forwarding(id, s)
 	if number == 0 {
 		return 0, counters.CutForward, false
 	}
-	f := r.forwards.Get(number)
+	f := r.Forwards.Get(number)
 	if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
 		return 0, counters.CutForward, false
 	} else if !floating {
-		inside := r.realm(next.Realm).Source(&t)
+		inside := r.Realm(next.Realm).Source(&t)
 		if index, _ := addresses.Unpack(inside); inside == 0 || index != next.Index {
 			return 0, counters.CutReaddressed, false
 		}
-		if !r.forwards.Answers(socketOf(id, s, next.Index, number)) ||
+		if !r.Forwards.Answers(socketOf(id, s, next.Index, number)) ||
 			f.Elsewhere(next.Index, t.Inside, t.InsidePort, s.OutsidePort) {
 			return 0, counters.CutForward, false
 		}
@@ -167,14 +165,14 @@ func (l *layout) judgeForwarded(id flow.ID, s *flow.Session) (shard int, cause c
 	if id.Is6() {
 		addr = prefixes.Hash6(t.Remote)
 	}
-	return int(r.forwards.Shard(number, addr, t.DestPort, t.Proto)), 0, true
+	return int(r.Forwards.Shard(number, addr, t.DestPort, t.Proto)), 0, true
 }
 
 // moveForwards moves the sessions that belong to other shards now. One that there is no
 // memory for is cut.
 func (n *NAT) moveForwards(now flow.Time, l *layout) {
 	for _, m := range l.moving {
-		sh, to := m.sh, &n.shards[m.to]
+		sh, to := m.sh, n.shards[m.to]
 		tombstone := sh.At(m.id).Track.Phase() == flow.TCPResetSent
 		id := sh.Move(m.id, to.Shard, now)
 		if id == 0 {

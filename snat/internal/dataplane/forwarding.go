@@ -12,6 +12,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
+	"github.com/seed-a61be3fe/natplane/snat/internal/routing"
 )
 
 // The way of packets to forwarded ports, and of the answers. Package forwards says what is
@@ -26,51 +28,37 @@ import (
 // goes the way of any other (batch.go, processForwards). A floating target answers from the
 // frontend's address, whose packets are nobody's otherwise.
 
-// noInstance stands in the key of a floating target's answer, which does not tell its
-// instance. No instance has this index.
-const noInstance = flow.MaxVNI
-
-// shardOf returns the shard of the flows between a forward, by its number plus one, and
-// the remote of a tuple.
-func (r *routes) shardOf(number uint32, t *ports.Tuple) uint8 {
-	addr := t.Remote[0]
-	if t.Family == 1 {
-		addr = prefixes.Hash6(t.Remote)
-	}
-	return r.forwards.Shard(number, addr, t.DestPort, t.Proto)
-}
-
 // parseForwarded is the end of parseInbound for a port of a frontend that no instance
 // owns, and that the forward with a number less one has; 0 if none has.
 func (n *NAT) parseForwarded(r *routes, l *lane, number, both uint32, v *flow.Verdict) bool {
 	switch {
 	case number == 0:
-		return n.dropEarly(flow.Outside, r.unsolicited(l), v)
-	case l.first && !r.forwards.Get(number).AllPorts(): // it cannot carry the others
+		return n.dropEarly(flow.Outside, l.unsolicited(r), v)
+	case l.first && !r.Forwards.Get(number).AllPorts(): // it cannot carry the others
 		return n.dropEarly(flow.Outside, flow.ReasonFragment, v)
 	}
 	addr := uint64(l.key.Src)
 	if l.is6 {
 		addr = prefixes.HashWords6(l.key6.Src[0], l.key6.Src[1])
 	}
-	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), l.p.Proto)
+	l.forward, l.shard = number, r.Forwards.Shard(number, addr, uint16(both>>16), l.p.Proto)
 	return true
 }
 
 // forwardOf returns the number, plus one, of the forward that an inbound packet is sent
 // to, or 0.
-func (r *routes) forwardOf(l *lane) uint32 {
-	if r.forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+func (l *lane) forwardOf(r *routes) uint32 {
+	if r.Forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return 0
 	}
-	return r.forwards.At(r.outsideOf(l)-1, l.p.Proto, l.outsidePort())
+	return r.Forwards.At(l.outsideOf(r)-1, l.p.Proto, l.outsidePort())
 }
 
 // openForwarded lets an inbound packet to a forward begin a session and sends it on, or
 // says why not. The session that it takes the place of ends, if there is one: a tombstone,
 // or a closed connection whose target takes no new flows.
 func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdict) flow.Reason {
-	all := m.routes.forwards
+	all := m.routes.Forwards
 	f := all.Get(number)
 	var seg flow.Segment
 	if l.p.Proto == wire.ProtoTCP {
@@ -96,7 +84,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 	}
 	port := l.outsidePort()
 	if l.hairpin {
-		if reason := m.routes.admitsSender(&t, outside, port); reason != flow.ReasonNone {
+		if reason := m.routes.AdmitsSender(&t, outside, port); reason != flow.ReasonNone {
 			return reason
 		}
 	}
@@ -119,7 +107,7 @@ func (sh *shard) openForwarded(m *moment, l *lane, number uint32, v *flow.Verdic
 			return flow.ReasonMappingConflict
 		}
 	}
-	if reason := m.routes.admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
+	if reason := m.routes.Admits(flow.Outside, inst, &t); reason != flow.ReasonNone {
 		return reason
 	}
 	if !sh.Ready(l.is6) {
@@ -157,12 +145,12 @@ func (sh *shard) rival(l *lane, inst *instance, t *ports.Tuple) flow.ID {
 // sockets, which begins with the given flags: by a SYN, if it is closed.
 func (sh *shard) givesWay(id flow.ID, flags uint8) bool {
 	class := sh.At(id).Track.Class
-	return flags&(flow.SYN|flow.ACK) == flow.SYN && (ports.Held(class) || class == flow.ClassTCPResetSent)
+	return flags&(flow.SYN|flow.ACK) == flow.SYN && (usage.Held(class) || class == flow.ClassTCPResetSent)
 }
 
 // seeks reports whether a packet whose source is packed so is looked at for its being an answer,
 // or for a forward itself, and nothing else.
-func (r *routes) seeks(packed uint32) bool { return packed >= addresses.LookFlag && !r.hairpin }
+func seeks(r *routes, packed uint32) bool { return packed >= addresses.LookFlag && !r.Hairpin }
 
 // sought is what such a source adds to its shard, and seek takes away.
 const sought = addresses.LookFlag >> 24
@@ -172,7 +160,7 @@ const sought = addresses.LookFlag >> 24
 // forward itself the verdict is undecided.
 func (n *NAT) seek(r *routes, l *lane, high, low, remote uint64, both uint32, v *flow.Verdict) bool {
 	l.shard &^= sought
-	if r.looks && r.id == 0 && n.entersForward(r, l, uint16(both)) {
+	if r.Looks && r.ID == 0 && n.entersForward(r, l, uint16(both)) {
 		v.Action = undecided
 		return false
 	}
@@ -180,9 +168,9 @@ func (n *NAT) seek(r *routes, l *lane, high, low, remote uint64, both uint32, v 
 	if l.asked || proto != wire.ProtoTCP && proto != wire.ProtoUDP {
 		return true
 	}
-	if f := r.forwards.Seeks(l.inst, l.is6, high, low, uint16(both>>16), proto); f != 0 {
+	if f := r.Forwards.Seeks(l.inst, l.is6, high, low, uint16(both>>16), proto); f != 0 {
 		l.own, l.answer = l.shard, maybeAnswer
-		l.shard = r.forwards.Shard(f, remote, uint16(both), proto)
+		l.shard = r.Forwards.Shard(f, remote, uint16(both), proto)
 	}
 	return true
 }
@@ -207,8 +195,8 @@ func (n *NAT) entersForward(r *routes, l *lane, port uint16) bool {
 			proto, port = q.Proto, q.SrcPort
 		}
 	}
-	f := r.forwards.At(r.outsideOf(l)-1, proto, port)
-	return f != 0 && r.forwards.Get(f).FromInside && (proto == wire.ProtoTCP || proto == wire.ProtoUDP)
+	f := r.Forwards.At(l.outsideOf(r)-1, proto, port)
+	return f != 0 && r.Forwards.Get(f).FromInside && (proto == wire.ProtoTCP || proto == wire.ProtoUDP)
 }
 
 // parseFloating goes on with parseOutbound for a packet whose source is nobody's inside. It
@@ -217,40 +205,45 @@ func (n *NAT) parseFloating(r *routes, l *lane) bool {
 	if l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return false
 	}
-	both, vniProto := l.ports(), noInstance<<8|uint32(l.p.Proto)
+	both := l.ports()
 	if l.p.Flags&wire.V6 != 0 {
-		return n.parseFloating6(r, l, both, vniProto)
+		return n.parseFloating6(r, l, both)
 	}
-	b := l.p.B[:headers.IP4Len]
-	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
-	number := r.forwards.At(r.Outside4.Get(src)-1, l.p.Proto, uint16(both>>16))
-	if number == 0 || !r.forwards.Get(number).Floating {
+	number := r.Forwards.At(r.Outside4.Get(l.p.IPv4().Src())-1, l.p.Proto, uint16(both>>16))
+	if number == 0 || !r.Forwards.Get(number).Floating {
 		return false
 	}
-	l.is6, l.floating, l.inst = false, true, noInstance
-	l.key.Src, l.key.Dst = src, dst
-	l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
-	l.key.VNIProto = vniProto
-	l.hash = n.table.Hasher().HashParts(dst, src, both<<16|both>>16, uint32(l.p.Proto))
-	l.shard = r.forwards.Shard(number, uint64(dst), uint16(both), l.p.Proto)
+	n.readFloating(r, l, number)
 	return true
 }
 
+// readFloating reads a packet of IPv4 from a target of a floating forward, by its number plus one.
+func (n *NAT) readFloating(r *routes, l *lane, number uint32) {
+	b, both := l.p.B[:headers.IP4Len], l.ports()
+	src, dst := binary.BigEndian.Uint32(b[headers.IP4Src:]), binary.BigEndian.Uint32(b[headers.IP4Dst:])
+	l.is6, l.floating, l.inst, l.forward = false, true, routing.NoInstance, number
+	l.key.Src, l.key.Dst = src, dst
+	l.key.SrcPort, l.key.DstPort = uint16(both>>16), uint16(both)
+	l.key.VNIProto = routing.NoInstance<<8 | uint32(l.p.Proto)
+	l.hash = n.table.Hasher().HashParts(dst, src, both<<16|both>>16, uint32(l.p.Proto))
+	l.shard = r.Forwards.Shard(number, uint64(dst), uint16(both), l.p.Proto)
+}
+
 // parseFloating6 is parseFloating for IPv6.
-func (n *NAT) parseFloating6(r *routes, l *lane, both, vniProto uint32) bool {
+func (n *NAT) parseFloating6(r *routes, l *lane, both uint32) bool {
 	b := l.p.B[:headers.IP6Dst+16]
 	srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
 	dstHigh, dstLow := binary.BigEndian.Uint64(b[headers.IP6Dst:]), binary.BigEndian.Uint64(b[headers.IP6Dst+8:])
-	number := r.forwards.At(r.Outside6.GetWords(srcHigh, srcLow)-1, l.p.Proto, uint16(both>>16))
-	if number == 0 || !r.forwards.Get(number).Floating {
+	number := r.Forwards.At(r.Outside6.GetWords(srcHigh, srcLow)-1, l.p.Proto, uint16(both>>16))
+	if number == 0 || !r.Forwards.Get(number).Floating {
 		return false
 	}
-	l.is6, l.floating, l.inst = true, true, noInstance
+	l.is6, l.floating, l.inst = true, true, routing.NoInstance
 	l.key6.Src[0], l.key6.Src[1], l.key6.Dst[0], l.key6.Dst[1] = srcHigh, srcLow, dstHigh, dstLow
 	l.key6.SrcPort, l.key6.DstPort = uint16(both>>16), uint16(both)
-	l.key6.VNIProto = vniProto
+	l.key6.VNIProto = routing.NoInstance<<8 | uint32(l.p.Proto)
 	l.hash = n.table.Hasher().HashParts6(dstHigh, dstLow, srcHigh, srcLow, both<<16|both>>16, uint32(l.p.Proto))
-	l.shard = r.forwards.Shard(number, prefixes.HashWords6(dstHigh, dstLow), uint16(both), l.p.Proto)
+	l.shard = r.Forwards.Shard(number, prefixes.HashWords6(dstHigh, dstLow), uint16(both), l.p.Proto)
 	return true
 }
 
@@ -270,7 +263,7 @@ func (sh *shard) processFloating(m *moment, l *lane, v *flow.Verdict) {
 			s.TouchTick(m.tick)
 		} else if does := sh.track(m, flow.Inside, l, id, s, v); does != forward {
 			if does != faulty { // a SYN that a tombstone would give way to is nobody's
-				sh.dropPacket(flow.Inside, flow.ReasonFlowReset, l.inst, v)
+				sh.counters.Drop(flow.Inside, flow.ReasonFlowReset, l.inst, v)
 			}
 			return
 		}
@@ -289,7 +282,7 @@ func (sh *shard) settleFloating(m *moment, l *lane, id flow.ID, s *flow.Session,
 		id, s = sh.settle(m, id, s, func() flow.ID { return sh.floating(l) })
 	}
 	if id == 0 {
-		sh.dropPacket(flow.Inside, flow.ReasonSpoofFrontend, 0, v)
+		sh.counters.Drop(flow.Inside, flow.ReasonSpoofFrontend, 0, v)
 	}
 	return id, s
 }
@@ -303,10 +296,10 @@ func (sh *shard) floating(l *lane) flow.ID {
 		k := l.key6.Reverse()
 		return sh.LookupOutside6(&k, l.hash)
 	}
-	k := flow.Key{Src: l.key.Dst, Dst: l.key.Src, SrcPort: l.key.DstPort, DstPort: l.key.SrcPort, VNIProto: l.key.VNIProto}
-	if l.id != 0 && !l.id.Is6() && l.s.MatchOutside(&k) {
+	if l.id != 0 && !l.id.Is6() && l.s.MatchAnswer(&l.key) {
 		return l.id
 	}
+	k := l.key.Reverse()
 	return sh.LookupOutside(&k, l.hash)
 }
 
@@ -329,8 +322,8 @@ func (sh *shard) processAnswer(m *moment, l *lane, v *flow.Verdict) {
 		v.Action = undecided
 		return
 	}
-	if l.first && sh.nat.fragments.forwardedOnly && !m.routes.forwards.IsOfAllPorts(m.routes.forwarding(l.id, l.s)) {
-		sh.dropPacket(flow.Inside, flow.ReasonFragment, l.inst, v)
+	if l.first && sh.nat.fragments.forwardedOnly && !m.routes.Forwards.IsOfAllPorts(m.routes.Forwarding(l.id, l.s)) {
+		sh.counters.Drop(flow.Inside, flow.ReasonFragment, l.inst, v)
 		return
 	}
 	sh.processOutbound(m, l, v)

@@ -26,7 +26,7 @@ import (
 func (n *NAT) lookBack(r *routes, l *lane, packed uint32, v *flow.Verdict) bool {
 	t := headers.Addresses(&l.p, flow.Inside)
 	t.DestPort = headers.RemotePort(&l.p, flow.Inside)
-	if !l.hairpin && r.hairpins(n, l, &t) {
+	if !l.hairpin && l.hairpins(n, r, &t) {
 		v.Action = undecided
 		return false
 	}
@@ -53,7 +53,7 @@ func (n *NAT) read(l *lane, packed uint32, t *ports.Tuple) {
 
 // hairpins reports whether an outbound packet has to come back to the inside. An
 // ICMP query does not: no identifier of a frontend admits one.
-func (r *routes) hairpins(n *NAT, l *lane, t *ports.Tuple) bool {
+func (l *lane) hairpins(n *NAT, r *routes, t *ports.Tuple) bool {
 	switch t.Proto {
 	case wire.ProtoTCP, wire.ProtoUDP:
 	default:

@@ -3,6 +3,8 @@ package dataplane
 // Whom a hop may answer, and from which address. Package hop knows what a hop does.
 
 import (
+	"cmp"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
@@ -41,13 +43,6 @@ func (n *NAT) hop(r *routes, from flow.Side, now flow.Time, pkt []byte, v *flow.
 	}
 }
 
-// hops is hop for a batch.
-func (n *NAT) hops(r *routes, from flow.Side, now flow.Time, pkts [][]byte, verdicts []flow.Verdict) {
-	for i := range pkts {
-		n.hop(r, from, now, pkts[i], &verdicts[i])
-	}
-}
-
 // tellRefusal tells the sender of a packet that its flow is refused, if it is
 // for want of ports or by a route.
 func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, reason flow.Reason) {
@@ -67,16 +62,7 @@ func (sh *shard) tellRefusal(r *routes, now flow.Time, inst *instance, p *wire.P
 
 // routerOf returns the source of errors for an instance, zero if there is none.
 func (n *NAT) routerOf(inst *instance, family uint8) [2]uint64 {
-	if a := n.routerAddrs[family]; a != [2]uint64{} {
-		return a
-	}
-	if a := n.ports.FirstOutside(&inst.Instance, family); a != [2]uint64{} {
-		return a
-	}
-	if a := inst.Public[family]; a != [2]uint64{} {
-		return a
-	}
-	return inst.Own(family)
+	return cmp.Or(n.routerAddrs[family], n.ports.FirstOutside(&inst.Instance, family), inst.Public[family], inst.Own(family))
 }
 
 // detour makes a lane of an outbound packet that no session can carry and that may
@@ -102,13 +88,13 @@ func (n *NAT) tellProblem(r *routes, from flow.Side, now flow.Time, pkt []byte, 
 	l.between(t.Remote, t.Inside)
 	switch packed, target := r.Source(&t), r.Front(&t); {
 	case from == flow.Outside && addresses.IsFrontend(target):
-		if why := r.unsolicited(&l); why == flow.ReasonNoFlow || why == reason {
+		if why := l.unsolicited(r); why == flow.ReasonNoFlow || why == reason {
 			n.router.Report(now, flow.Outside, addresses.Publisher(target), p, t.Inside, &what)
 		}
 	case from == flow.Inside && packed != 0:
 		if why := r.Refuses(&t); why == flow.ReasonNone || why == reason {
 			index, _ := addresses.Unpack(packed)
-			n.router.Report(now, flow.Inside, index, p, n.routerOf(r.instances[index], t.Family), &what)
+			n.router.Report(now, flow.Inside, index, p, n.routerOf(r.Instances[index], t.Family), &what)
 		}
 	}
 }

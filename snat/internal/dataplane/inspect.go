@@ -10,8 +10,7 @@ import (
 // Check panics if the invariants of a shard do not hold against its sessions. It does
 // nothing without the build tag natplane_invariants.
 func (n *NAT) Check() {
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Lock()
 		defer sh.Unlock() // also where it panics, so that Close does not wait forever
 		if !n.closed.Load() {
@@ -33,8 +32,7 @@ func (n *NAT) FirstDue() (first flow.Time, what string) {
 			first, what = at, of
 		}
 	}
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Lock()
 		for _, id := range sh.all() {
 			at := sh.Deadline(sh.At(id))

@@ -34,24 +34,24 @@ func (sh *shard) check() {
 		if s.Kind() != flow.KindForwarded {
 			continue
 		}
-		number, t := r.forwarding(id, s), ports.TupleOf(id, s)
+		number, t := r.Forwarding(id, s), ports.TupleOf(id, s)
 		if number == 0 {
 			panic(fmt.Sprintf("snat: session %v has no forward", sh.Info(id)))
 		}
-		f := r.forwards.Get(number)
-		if at := r.shardOf(number, &t); int(at) != sh.number {
+		f := r.Forwards.Get(number)
+		if at := r.ShardOf(number, &t); int(at) != sh.number {
 			panic(fmt.Sprintf("snat: session %v is in shard %d, not %d", sh.Info(id), sh.number, at))
 		}
 		if floating := t.Inside == ports.OutsideOf(id, s); floating != f.Floating {
 			panic(fmt.Sprintf("snat: session %v floats: %v", sh.Info(id), floating))
 		}
-		if !f.Floating && !r.forwards.Answers(socketOf(id, s, s.Key.VNI(), number)) {
+		if !f.Floating && !r.Forwards.Answers(socketOf(id, s, s.Key.VNI(), number)) {
 			panic(fmt.Sprintf("snat: nobody knows the answers of session %v", sh.Info(id)))
 		}
 		if first := sh.forwardedOf(&t, s.Key.VNI()); first != id {
 			panic(fmt.Sprintf("snat: sessions %v and %v are answered alike", sh.Info(id), sh.Info(first)))
 		}
-		if !f.Floating && !r.isTargeted(r.instances[s.Key.VNI()]) {
+		if !f.Floating && !r.IsTargeted(r.Instances[s.Key.VNI()]) {
 			panic(fmt.Sprintf("snat: nobody looks for the answers of session %v", sh.Info(id)))
 		}
 	}

@@ -16,7 +16,7 @@ func (k kept) attach(now flow.Time, l *layout) (at kept, ok bool) {
 	inst := sh.nat.instances[s.Key.VNI()]
 	tombstone, ported := s.Track.Phase() == flow.TCPResetSent, s.Kind().HoldsPort()
 	indexed := s.Data[ports.DataNodePort] != 0 && ported
-	if to := &sh.nat.shards[inst.Shard]; to != sh {
+	if to := sh.nat.shards[inst.Shard]; to != sh {
 		if s.Data[ports.DataNodePort] != 0 {
 			sh.ReleaseNodePort(id, s, &inst.Instance)
 		}

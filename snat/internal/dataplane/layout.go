@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -13,11 +12,11 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/instances"
 	"github.com/seed-a61be3fe/natplane/snat/internal/placement"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/routing"
 )
 
-// MaxInstances is the number of instances that flow keys and routes can tell
-// apart: their index plus two fits the VNI. See noInstance and floatingSender.
-const MaxInstances = flow.MaxVNI - 1
+// MaxInstances is the number of instances that a translator can tell apart.
+const MaxInstances = routing.MaxInstances
 
 // layout is a configuration laid out for the packet path, before it is in force.
 type layout struct {
@@ -51,11 +50,11 @@ type moving struct {
 // frontends remain ours, used or not.
 func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 	old := n.routes.Load()
-	l := &layout{routes: &routes{hairpin: n.hairpins, looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.instances}
-	l.routes.tracks, l.routes.admit, l.routes.entries = old.tracks, c.Admit, c.RememberEntries
-	l.routes.timed = c.Admit != nil || c.RememberEntries || slices.ContainsFunc(c.Routes, func(r addresses.Row) bool { return r.PassOn })
-	l.routes.locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
-	l.routes.setTable(c.Routes)
+	l := &layout{routes: &routes{Hairpin: n.hairpins, Looks: slices.ContainsFunc(c.Forwards, func(f compiled.Forward) bool { return f.FromInside })}, former: old.Instances}
+	l.routes.Tracks, l.routes.Admit, l.routes.Entries = old.Tracks, c.Admit, c.RememberEntries
+	l.routes.Timed = c.Admit != nil || c.RememberEntries || slices.ContainsFunc(c.Routes, func(r addresses.Row) bool { return r.PassOn })
+	l.routes.Locates = n.routed || n.ports.ByRemote() || len(c.Forwards) > 0 && n.messages.Errors
+	l.routes.SetTable(c.Routes)
 	l.noted = make([][]flow.ID, len(n.shards))
 	l.stays = map[string]bool{}
 	for i := range c.Instances {
@@ -66,7 +65,7 @@ func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 		was[n.config.Instances[i].Name] = &n.config.Instances[i]
 	}
 	indexes, shards := l.assign(n, c)
-	l.ports = n.ports.Lay(len(l.routes.instances))
+	l.ports = n.ports.Lay(len(l.routes.Instances))
 	targeted := l.targeted(n, c)
 	for i := range c.Instances {
 		turns.Step(i)
@@ -77,7 +76,8 @@ func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 		} else {
 			l.goOn(old)
 		}
-		l.route(n, inst, l.routes.instances[index], targeted[inst.Name])
+		l.routes.Add(inst, l.routes.Instances[index], targeted[inst.Name])
+		l.grant(n, inst, l.routes.Instances[index])
 	}
 	if keep {
 		l.ports.KeepFrontends(n.ports)
@@ -89,7 +89,7 @@ func (n *NAT) lay(c *compiled.Config, rebook, keep bool) *layout {
 	}
 	l.addForwards(n, c)
 	l.ports.Settle(&c.Ports, c.Exclusions)
-	l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
+	l.routes.SetFrontends(l.ports.Frontends, l.ports.Order)
 	return l
 }
 
@@ -103,7 +103,7 @@ func (l *layout) predecessor(index uint32, name string) *instance {
 
 // successor returns what becomes of an instance, or nil if it is removed.
 func (l *layout) successor(old *instance) *instance {
-	if inst := l.routes.instances[old.Index]; inst != nil && inst.Name == old.Name {
+	if inst := l.routes.Instances[old.Index]; inst != nil && inst.Name == old.Name {
 		return inst
 	}
 	return nil
@@ -126,7 +126,7 @@ func (l *layout) assign(n *NAT, c *compiled.Config) (indexes []uint32, shards []
 		}
 	}
 	indexes, end := placement.Indexes(former, names)
-	l.routes.instances, l.routes.targeted = make([]*instance, end), make([]uint64, (end+63)/64)
+	l.routes.Resize(end)
 	l.follows, shards = placement.Shards(len(n.shards), len(c.Policies), wants, places)
 	return indexes, shards
 }
@@ -140,48 +140,21 @@ type kept struct {
 
 // addInstance adds an instance with state of its own.
 func (l *layout) addInstance(inst *instance) {
-	l.routes.instances[inst.Index] = inst
+	l.routes.Instances[inst.Index] = inst
 	l.order, l.fresh = append(l.order, inst), append(l.fresh, inst)
 	l.ports.Add(&inst.Instance)
 }
 
 // goOn adds an instance that nothing changes for.
 func (l *layout) goOn(old *instance) {
-	l.routes.instances[old.Index] = old
+	l.routes.Instances[old.Index] = old
 	l.order = append(l.order, old)
 	l.ports.GoOn(&old.Instance)
 }
 
-// route routes to an instance, and grants it its ports.
-func (l *layout) route(n *NAT, c *compiled.Instance, inst *instance, targeted bool) {
-	r, in, goesOn := l.routes, l.routes.begin(c.Realm), l.predecessor(inst.Index, inst.Name) == inst
-	if targeted {
-		r.targeted[inst.Index/64] |= 1 << (inst.Index % 64)
-	}
-	mark := r.mark(inst)
-	for _, a := range c.Addrs {
-		switch {
-		case c.Realm != 0:
-		case a.Is4():
-			r.Outside4.Put(inst.Addr4, (inst.Index|addresses.NodeFlag)+1)
-		default:
-			r.Outside6.Put(inst.Addr6, (inst.Index|addresses.NodeFlag)+1)
-		}
-		in.inside(netip.PrefixFrom(a, a.BitLen()), mark)
-	}
-	for _, a := range c.PublicAddrs {
-		source := addresses.Pack(inst.Index, inst.Shard) | addresses.DirectFlag
-		if front := (inst.Index | addresses.PublicFlag) + 1; a.Is4() {
-			r.Outside4.Put(flow.Addr4(a), front)
-			in.inside(netip.PrefixFrom(flow.NetAddr4(inst.Addr4), 32), source)
-		} else {
-			r.Outside6.Put(flow.Addr6(a), front)
-			in.inside(netip.PrefixFrom(flow.NetAddr6(inst.Addr6), 128), source)
-		}
-	}
-	for _, p := range c.Inside {
-		in.inside(p, mark)
-	}
+// grant grants an instance its ports.
+func (l *layout) grant(n *NAT, c *compiled.Instance, inst *instance) {
+	goesOn := l.predecessor(inst.Index, inst.Name) == inst
 	for _, g := range c.Ports {
 		if goesOn {
 			l.ports.Use(g.Frontend)
@@ -192,14 +165,5 @@ func (l *layout) route(n *NAT, c *compiled.Instance, inst *instance, targeted bo
 				l.ports.Grant(&inst.Instance, g.Frontend, pool, g.First, g.Count)
 			}
 		}
-	}
-}
-
-// inside gives an inside prefix a source.
-func (r *routes) inside(p netip.Prefix, source uint32) {
-	if p.Addr().Is4() {
-		r.Inside4.Put(p, source)
-	} else {
-		r.Inside6.Put(p, source)
 	}
 }

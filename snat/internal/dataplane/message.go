@@ -96,7 +96,7 @@ func (sh *shard) exceptionalInbound(m *moment, l *lane, to *instance, how entry,
 		return false
 	case to != nil:
 		v.Instance = to.Index
-	case unfit == nil || m.routes.forwardOf(l) == 0: // else a forward would have had it
+	case unfit == nil || l.forwardOf(m.routes) == 0: // else a forward would have had it
 		return true
 	}
 	if unfit != nil {
@@ -131,13 +131,13 @@ func (sh *shard) wanted(m *moment, l *lane, to *instance) (flow.ID, *flow.Sessio
 		ports := p.Ports()
 		t.DestPort, port = uint16(ports>>16), uint16(ports)
 	}
-	id := sh.OutsideID(&t, outside, port)
+	id := sh.OutsideID(&t, &outside, port)
 	if id == 0 {
 		return 0, nil
 	}
 	s := sh.At(id)
 	if sh.Expired(s, m.tick) {
-		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, outside, port) })
+		id, s = sh.settle(m, id, s, func() flow.ID { return sh.OutsideID(&t, &outside, port) })
 	}
 	if id == 0 || s.Track.Class == flow.ClassTCPResetSent || asks && s.Kind() != flow.KindTracked {
 		return 0, nil
@@ -154,7 +154,7 @@ func (sh *shard) inboundError(m *moment, l *lane) flow.Verdict {
 		return v
 	}
 	t := ports.Tuple{Family: l.p.Family(), Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
-	id := sh.OutsideID(&t, q.Src, q.SrcPort)
+	id := sh.OutsideID(&t, &q.Src, q.SrcPort)
 	s, ok := sh.quoted(id, m.tick)
 	if !ok {
 		return v
@@ -191,23 +191,6 @@ func (sh *shard) outboundError(now flow.Time, inst *instance, p *wire.Packet, t 
 	return v
 }
 
-// quotedForward returns the shard of the forwarded flow that an error to target, a frontend,
-// quotes an answer of, and whether there may be such a flow.
-func (r *routes) quotedForward(q icmp.Quote, target uint32) (shard uint8, ok bool) {
-	if q.Proto != wire.ProtoTCP && q.Proto != wire.ProtoUDP {
-		return 0, false
-	}
-	number := r.forwards.At(target, q.Proto, q.SrcPort)
-	if number == 0 {
-		return 0, false
-	}
-	t := ports.Tuple{Proto: q.Proto, Remote: q.Dst, DestPort: q.DstPort}
-	if r.frontends[target].Addr.Is6() {
-		t.Family = 1
-	}
-	return r.shardOf(number, &t), true
-}
-
 // locateQuoted finds the shard of the forwarded flow that an error from the inside is
 // about, if it may be about one.
 func (n *NAT) locateQuoted(r *routes, l *lane) {
@@ -216,13 +199,13 @@ func (n *NAT) locateQuoted(r *routes, l *lane) {
 		return
 	}
 	t := ports.Tuple{Family: l.p.Family(), Proto: q.Proto, Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort}
-	number := r.forwards.Answering(l.inst, l.is6, &t.Inside, t.InsidePort, t.Proto)
+	number := r.Forwards.Answering(l.inst, l.is6, &t.Inside, t.InsidePort, t.Proto)
 	if number == 0 {
-		number = r.forwards.At(r.Front(&t)-1, t.Proto, t.InsidePort)
+		number = r.Forwards.At(r.Front(&t)-1, t.Proto, t.InsidePort)
 	}
 	if number != 0 {
 		l.own, l.answer = l.shard, quotedAnswer
-		l.shard = r.shardOf(number, &t)
+		l.shard = r.ShardOf(number, &t)
 	}
 }
 
@@ -238,7 +221,7 @@ func (sh *shard) outboundQuoted(m *moment, l *lane, v *flow.Verdict) bool {
 		return false
 	}
 	about := ports.Tuple{Family: t.Family, Proto: q.Proto, Inside: q.Dst, InsidePort: q.DstPort, Remote: q.Src, DestPort: q.SrcPort}
-	id := sh.OutsideID(&about, q.Dst, q.DstPort) // of a floating target
+	id := sh.OutsideID(&about, &q.Dst, q.DstPort) // of a floating target
 	if id == 0 {
 		id = sh.forwardedOf(&about, l.inst)
 	}
@@ -248,7 +231,7 @@ func (sh *shard) outboundQuoted(m *moment, l *lane, v *flow.Verdict) bool {
 	}
 	q.Translate(&l.p, flow.Inside, ports.OutsideOf(id, s), s.OutsidePort)
 	*v = flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
-	sh.count(flow.Inside, v)
+	sh.counters.Count(flow.Inside, v)
 	return true
 }
 

@@ -14,34 +14,48 @@ import (
 // Init makes n, which is zero, a translator, or fails if the system has no memory
 // ([flow.ErrMemory]).
 func (n *NAT) Init(f compiled.Fixed, c compiled.Config) error {
+	if err := n.prepare(&f); err != nil {
+		return err
+	}
+	n.apply(0, c, false, false)
+	n.share(&f)
+	return nil
+}
+
+// prepare does what comes before the first configuration.
+func (n *NAT) prepare(f *compiled.Fixed) error {
 	table, err := flow.NewTable(flow.Config{Shards: f.Shards, HashKey: f.HashKey, Notice: &n.notice})
 	if err != nil {
 		return err
 	}
-	n.table, n.seeded, n.shards = table, flow.NewHasher(f.Seed), make([]shard, table.NumShards())
+	n.table, n.seeded, n.shards = table, flow.NewHasher(f.Seed), make([]*shard, table.NumShards())
 	n.ports = ports.NewSpace(len(n.shards), table.Hasher(), f.Seed, &n.notice)
+	n.ports.CountHolders(f.Holders)
 	n.permits.Key = table.Hasher().Hash(&flow.Key{})
 	n.lenient, n.perConnection, n.hairpins = f.Lenient, f.PerConnection, f.Hairpin
 	n.messages, n.shared, n.alarmInterval = f.Messages, f.Messages.Public(f.PublicICMP), f.AlarmInterval
-	n.setFragments(&f)
+	n.setFragments(f)
 	if f.MaxSYNs > 0 {
 		n.held = heldsyn.New(f.MaxSYNs, f.HoldSYN, &n.outbox, &n.notice)
 	}
-	n.setErrors(&f)
-	for i := range n.shards {
-		n.shards[i].init(n, i)
-	}
+	n.setErrors(f)
 	n.routes.Store(&routes{})
-	n.apply(0, c, false, false)
+	if n.showShards(); f.Shared != nil {
+		n.makeShards(everyShard) // they own remotes
+	}
+	return nil
+}
+
+// share makes the ports those that all instances share, if they do.
+func (n *NAT) share(f *compiled.Fixed) {
 	if f.Shared != nil {
 		n.ports.Share(*f.Shared)
 		r := n.routes.Load()
-		r.setFrontends(n.ports.Frontends())
-		r.locates = true
-		r.meter(&routes{}, n.config.CountTraffic, len(n.shards))
-		r.seal()
+		r.SetFrontends(n.ports.Frontends())
+		r.Locates = true
+		r.Meter(&routes{}, n.config.CountTraffic, len(n.shards))
+		r.Seal()
 	}
-	return nil
 }
 
 // setFragments prepares for fragments, those that come and those that an MTU makes.
@@ -99,18 +113,17 @@ func (n *NAT) close() {
 	if n.closed.Swap(true) {
 		return
 	}
-	none := &routes{until: ports.Never, Plan: addresses.Plan{Destinations: addresses.NewDestinations(nil)}}
-	none.seal()
-	for i := range n.shards {
-		n.shards[i].Lock()
+	none := &routes{Until: ports.Never, Plan: addresses.Plan{Destinations: addresses.NewDestinations(nil)}}
+	none.Seal()
+	for _, sh := range n.all() {
+		sh.Lock()
 	}
 	n.routes.Store(none)
 	n.steady.Store(none)
 	n.order, n.instances = nil, nil
 	n.ports.Close()
 	n.records.Stop()
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.mem.Release()
 		sh.Shard.Close()
 		sh.State.Close()
@@ -118,8 +131,8 @@ func (n *NAT) close() {
 		sh.counters.Holds, sh.counters.Tombstones = 0, 0
 	}
 	n.permits.Revoke(func(*permits.Flow) bool { return true })
-	for i := range n.shards {
-		n.shards[i].Unlock()
+	for _, sh := range n.all() {
+		sh.Unlock()
 	}
 }
 
@@ -137,7 +150,7 @@ func (n *NAT) Outbound(now flow.Time, pkt []byte) (v flow.Verdict) {
 // OutboundOf is Outbound for a packet from any realm.
 func (n *NAT) OutboundOf(realm uint32, now flow.Time, pkt []byte) (v flow.Verdict) {
 	var l lane
-	r := n.pass(flow.Inside, n.routes.Load().realm(realm), now, &l, wire.Parse(pkt, &l.p), &v)
+	r := n.pass(flow.Inside, n.routes.Load().Realm(realm), now, &l, wire.Parse(pkt, &l.p), &v)
 	if n.routed {
 		n.hop(r, flow.Inside, now, pkt, &v)
 	}

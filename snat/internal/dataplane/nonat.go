@@ -23,7 +23,7 @@ const (
 
 // entryTo returns the instance that an inbound packet reaches unasked, by a row that
 // works both ways, and how; nil if it may not. The lane's addresses must have been read.
-func (r *routes) entryTo(l *lane) (*instance, entry) {
+func (l *lane) entryTo(r *routes) (*instance, entry) {
 	if !r.BothWays() {
 		return nil, noEntry
 	}
@@ -37,11 +37,11 @@ func (r *routes) entryTo(l *lane) (*instance, entry) {
 		return nil, noEntry
 	}
 	packed := r.Source(&t)
-	if packed == 0 || r.unsolicited(l) != flow.ReasonNoFlow {
+	if packed == 0 || l.unsolicited(r) != flow.ReasonNoFlow {
 		return nil, noEntry
 	}
 	index, _ := addresses.Unpack(packed)
-	inst := r.instances[index]
+	inst := r.Instances[index]
 	own := e.Action == addresses.NodeAddress && inst.Owns(t.Family, t.Inside)
 	switch direct := addresses.IsDirect(packed); {
 	case e.Action == addresses.PassThrough || own && direct:
@@ -58,7 +58,7 @@ func (r *routes) entryTo(l *lane) (*instance, entry) {
 // nil. It is for packets that no session can have: fragments, and protocols that
 // are not translated.
 func (n *NAT) untranslated(r *routes, l *lane) *instance {
-	inst, how := r.entryTo(l)
+	inst, how := l.entryTo(r)
 	if how == entryPass || how == entryOwn && !n.pieces(&l.p) {
 		return inst
 	}
@@ -75,7 +75,7 @@ func (n *NAT) leaves(r *routes, p *wire.Packet) *instance {
 		return nil
 	}
 	index, _ := addresses.Unpack(packed)
-	inst := r.instances[index]
+	inst := r.Instances[index]
 	if e.Action == addresses.PassThrough || e.Action == addresses.NodeAddress && inst.Owns(t.Family, t.Inside) && !n.pieces(p) {
 		return inst
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // What can be seen from above: numbers, and visits of what a lock guards. A function that is
@@ -21,7 +22,7 @@ type Stats struct {
 	OneToOne          [2]uint64 // of Forwarded, by the side they came from
 
 	Active int        // sessions; tombstones and held ports are none
-	Ports  ports.Uses // of all frontends
+	Ports  usage.Uses // of all frontends
 
 	Resets, ResetsSuppressed         uint64 // RSTs made, and not made because too many waited
 	ICMPErrors, ICMPErrorsSuppressed uint64 // made here, and not made because of their rate or for want of an address
@@ -33,8 +34,7 @@ type Stats struct {
 }
 
 // Stats returns the counters. Each shard is consistent in itself; shards are
-// read one after the other. Cost: one lock per shard, and O(instances +
-// frontends).
+// read one after the other. Cost: one lock per shard and instance, and O(frontends).
 func (n *NAT) Stats() Stats {
 	var s Stats
 	// First, because they correct what is counted elsewhere before. Their locks are
@@ -43,8 +43,7 @@ func (n *NAT) Stats() Stats {
 	s.HeldSYNs = n.held.Stats()
 	s.Bytes += s.HeldSYNs.Bytes
 	n.fragments.addTo(&s)
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Lock()
 		s.Add(&sh.counters)
 		s.Active += sh.Len() - int(sh.counters.Tombstones+sh.counters.Holds)
@@ -58,14 +57,16 @@ func (n *NAT) Stats() Stats {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
+		n.shards[inst.Shard].Lock() // a first flow may make its ports' uses
 		s.Bytes += inst.Bytes()
+		n.shards[inst.Shard].Unlock()
 		s.AddDirect(inst.Direct, &s.OneToOne)
 	}
 	for _, d := range n.departed {
 		s.AddDirect(d, &s.OneToOne)
 	}
 	s.Bytes += n.ports.Bytes()
-	for _, f := range n.routes.Load().frontendOrder {
+	for _, f := range n.routes.Load().FrontendOrder {
 		for p := range ports.NumPools {
 			s.Ports.Add(f.Use(p).Uses)
 		}
@@ -88,8 +89,7 @@ func (f *fragmentation) addTo(s *Stats) {
 
 // Counted returns the counters of all shards together. Cost: one lock per shard.
 func (n *NAT) Counted() (c counters.Counters) {
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Lock()
 		c.Add(&sh.counters)
 		sh.Unlock()
@@ -103,7 +103,7 @@ func (n *NAT) Frontends(visit func(f *ports.Frontend)) {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	n.expireForPeaks()
-	for _, f := range n.routes.Load().frontendOrder {
+	for _, f := range n.routes.Load().FrontendOrder {
 		visit(f)
 	}
 }
@@ -114,8 +114,10 @@ func (n *NAT) IsFrontend(t *ports.Tuple) bool { return addresses.IsFrontend(n.ro
 // expireForPeaks ends what was over when peaks rose. The caller holds control.
 func (n *NAT) expireForPeaks() {
 	until, any := n.ports.PeaksUntil()
-	for i := 0; any && i < len(n.shards); i++ {
-		sh := &n.shards[i]
+	if !any {
+		return
+	}
+	for _, sh := range n.all() {
 		sh.Lock()
 		sh.expireAll(until)
 		sh.Unlock()
@@ -129,7 +131,7 @@ func (n *NAT) Instances(visit func(of *ports.State, inst *ports.Instance, oneToO
 	n.control.RLock()
 	defer n.control.RUnlock()
 	for _, inst := range n.order {
-		sh := &n.shards[inst.Shard]
+		sh := n.shards[inst.Shard]
 		sh.Lock()
 		visit(&sh.State, &inst.Instance, [2]uint64{inst.Direct.Forwarded[0].Load(), inst.Direct.Forwarded[1].Load()})
 		sh.Unlock()
@@ -141,8 +143,7 @@ func (n *NAT) Instances(visit func(of *ports.State, inst *ports.Instance, oneToO
 func (n *NAT) Shards(visit func(of *ports.State)) {
 	n.control.RLock()
 	defer n.control.RUnlock()
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Lock()
 		visit(&sh.State)
 		sh.Unlock()
@@ -158,7 +159,7 @@ func (n *NAT) NumShards() int { return len(n.shards) }
 // RealmOf returns the realm of an instance, and whether there is such an instance. Cost: no
 // lock.
 func (n *NAT) RealmOf(instance uint32) (id uint32, ok bool) {
-	all := n.routes.Load().instances
+	all := n.routes.Load().Instances
 	if int64(instance) >= int64(len(all)) || all[instance] == nil {
 		return 0, false
 	}
@@ -170,7 +171,7 @@ func (n *NAT) Sessions() iter.Seq[flow.Info] {
 	return func(yield func(flow.Info) bool) {
 		for s := range n.table.Sessions() {
 			s.Proto = ports.Normal(s.Proto)
-			n.routes.Load().complete(&s)
+			n.routes.Load().Complete(&s)
 			if !yield(s) {
 				return
 			}
@@ -183,7 +184,7 @@ func (n *NAT) Sessions() iter.Seq[flow.Info] {
 func (n *NAT) Named(do func(name func(instance uint32) string)) {
 	n.control.RLock()
 	defer n.control.RUnlock()
-	instances := n.routes.Load().instances
+	instances := n.routes.Load().Instances
 	do(func(instance uint32) string { return instances[instance].Name })
 }
 
@@ -201,22 +202,22 @@ func (n *NAT) Forwards() []Forwarded {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	r := n.routes.Load()
-	all := make([]Forwarded, r.forwards.Len())
+	all := make([]Forwarded, r.Forwards.Len())
 	for i := range all {
-		all[i].States = r.forwards.Get(uint32(i + 1)).States()
+		all[i].States = r.Forwards.Get(uint32(i + 1)).States()
 		all[i].Sessions = make([]int, len(all[i].States))
 	}
-	for i := range n.shards {
+	for _, sh := range n.all() {
 		if len(all) == 0 {
 			break
 		}
-		n.countForwards(r, i, func(k int, c *forwards.Count) { all[k].Count.Add(c) })
-		n.shards[i].eachForwarded(func(id flow.ID, s *flow.Session) {
-			number := r.forwarding(id, s)
+		sh.countForwards(r, func(k int, c *forwards.Count) { all[k].Count.Add(c) })
+		sh.eachForwarded(func(id flow.ID, s *flow.Session) {
+			number := r.Forwarding(id, s)
 			if number == 0 || s.Track.Phase() == flow.TCPResetSent {
 				return
 			}
-			t, f := ports.TupleOf(id, s), r.forwards.Get(number)
+			t, f := ports.TupleOf(id, s), r.Forwards.Get(number)
 			if j, ok := f.TargetOf(s.Key.VNI(), t.Inside); ok {
 				all[number-1].Sessions[j]++
 			} else {
@@ -233,22 +234,21 @@ func (n *NAT) ForwardCounts() []forwards.Count {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	r := n.routes.Load()
-	if !r.countTraffic || r.forwards.Len() == 0 {
+	if !r.CountTraffic || r.Forwards.Len() == 0 {
 		return nil
 	}
-	all := make([]forwards.Count, r.forwards.Len())
-	for i := range n.shards {
-		n.countForwards(r, i, func(k int, c *forwards.Count) { all[k].Add(c) })
+	all := make([]forwards.Count, r.Forwards.Len())
+	for _, sh := range n.all() {
+		sh.countForwards(r, func(k int, c *forwards.Count) { all[k].Add(c) })
 	}
 	return all
 }
 
 // countForwards calls add with the counts of all forwards in a shard.
-func (n *NAT) countForwards(r *routes, shard int, add func(k int, c *forwards.Count)) {
-	sh := &n.shards[shard]
+func (sh *shard) countForwards(r *routes, add func(k int, c *forwards.Count)) {
 	sh.Lock()
 	defer sh.Unlock()
-	for k := range r.forwards.Len() {
-		add(k, r.forwards.CountAt(shard, uint32(k+1)))
+	for k := range r.Forwards.Len() {
+		add(k, r.Forwards.CountAt(sh.number, uint32(k+1)))
 	}
 }

@@ -67,7 +67,7 @@ func (sh *shard) admitOutbound(r *routes, now flow.Time, inst *instance, p *wire
 // begin is the way of a packet that may begin a flow that is translated. The verdict is as
 // admitOutbound has begun it.
 func (sh *shard) begin(r *routes, now flow.Time, inst *instance, p *wire.Packet, t *ports.Tuple, seg *flow.Segment, action addresses.Action, tombstone flow.ID, v *flow.Verdict) {
-	if v.Reason = r.admits(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
+	if v.Reason = r.Admits(flow.Inside, inst, t); v.Reason != flow.ReasonNone {
 		return
 	}
 	if tombstone != 0 { // no call is needed to tell

@@ -40,7 +40,7 @@ func (n *NAT) parseOutbound(r *routes, l *lane, problem wire.Problem, v *flow.Ve
 	if inst == 0 {
 		inst = r.Inside4.Others(src)
 	}
-	if int32(inst) <= 0 && !r.seeks(inst) { // nobody's, or it has a flag
+	if int32(inst) <= 0 && !seeks(r, inst) { // nobody's, or it has a flag
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
@@ -67,7 +67,7 @@ func (n *NAT) parseOutbound6(r *routes, l *lane, v *flow.Verdict) bool {
 	b := l.p.B[:headers.IP6Dst+16]
 	srcHigh, srcLow := binary.BigEndian.Uint64(b[headers.IP6Src:]), binary.BigEndian.Uint64(b[headers.IP6Src+8:])
 	inst := r.Inside6.GetWords(srcHigh, srcLow)
-	if int32(inst) <= 0 && !r.seeks(inst) {
+	if int32(inst) <= 0 && !seeks(r, inst) {
 		return n.outboundUnusual(r, l, inst, v)
 	}
 	ports := l.ports()
@@ -107,15 +107,15 @@ func (n *NAT) parseInbound(r *routes, l *lane, problem wire.Problem, v *flow.Ver
 		return n.parseInboundUnusual(r, l, target, v)
 	}
 	transport := ports.TransportIndex(uint8(proto))
-	if shard := r.frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
+	if shard := r.Frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
 		l.shard = shard - 1
 		return true
 	}
-	number := r.forwards.AtIndex(target, transport, uint16(both))
+	number := r.Forwards.AtIndex(target, transport, uint16(both))
 	if number == 0 || l.first {
 		return n.parseForwarded(r, l, number, both, v)
 	}
-	l.forward, l.shard = number, r.forwards.Shard(number, uint64(src), uint16(both>>16), uint8(proto))
+	l.forward, l.shard = number, r.Forwards.Shard(number, uint64(src), uint16(both>>16), uint8(proto))
 	return true
 }
 
@@ -137,16 +137,16 @@ func (n *NAT) parseInbound6(r *routes, l *lane, v *flow.Verdict) bool {
 		return n.parseInboundUnusual(r, l, target, v)
 	}
 	transport := ports.TransportIndex(uint8(proto))
-	if shard := r.frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
+	if shard := r.Frontends[target].Owner[transport].Shard(uint16(both)); shard != 0 {
 		l.shard = shard - 1
 		return true
 	}
-	number := r.forwards.AtIndex(target, transport, uint16(both))
+	number := r.Forwards.AtIndex(target, transport, uint16(both))
 	if number == 0 || l.first {
 		return n.parseForwarded(r, l, number, both, v)
 	}
 	addr := prefixes.HashWords6(srcHigh, srcLow)
-	l.forward, l.shard = number, r.forwards.Shard(number, addr, uint16(both>>16), uint8(proto))
+	l.forward, l.shard = number, r.Forwards.Shard(number, addr, uint16(both>>16), uint8(proto))
 	return true
 }
 
@@ -160,7 +160,7 @@ func (n *NAT) parseInboundUnusual(r *routes, l *lane, target uint32, v *flow.Ver
 		return n.parseInboundICMP(r, l, target, v)
 	}
 	l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
-	inst := r.instances[l.inst]
+	inst := r.Instances[l.inst]
 	if target&addresses.NodeFlag == 0 && !inst.Masquerades {
 		return n.inboundDirect(r, l, inst, v)
 	}
@@ -172,7 +172,7 @@ func (n *NAT) parseInboundUnusual(r *routes, l *lane, target uint32, v *flow.Ver
 // UDP, to target, which is what one of our addresses is to us, less one. A public address gets what no
 // session of what is behind it can want.
 func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdict) bool {
-	proto, rules := l.p.Proto, n.messagesOf(r.publicOf(l), l.p.Family())
+	proto, rules := l.p.Proto, n.messagesOf(l.publicOf(r), l.p.Family())
 	if !wire.IsICMP(proto) || !rules.Any() {
 		return n.inboundSessionless(r, l, flow.ReasonUnsupportedProto, v)
 	}
@@ -180,16 +180,16 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 	wanted := msg.Carried && msg.Kind != icmp.Request
 	if target >= addresses.PublicFlag {
 		l.inst = target &^ (addresses.NodeFlag | addresses.PublicFlag)
-		inst := r.instances[l.inst]
+		inst := r.Instances[l.inst]
 		if target&addresses.NodeFlag == 0 && !(inst.Masquerades && wanted) {
 			return n.inboundDirect(r, l, inst, v)
 		}
 		l.shard = uint8(inst.Shard)
-		if _, how := r.entryTo(l); how != noEntry {
+		if _, how := l.entryTo(r); how != noEntry {
 			return true // a session has it, or else the instance
 		}
 	}
-	reason, port := r.unsolicited(l), msg.ID
+	reason, port := l.unsolicited(r), msg.ID
 	switch {
 	case msg.Carried && !wanted:
 		return n.dropEarly(flow.Outside, reason, v)
@@ -206,12 +206,12 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 			return n.dropEarly(flow.Outside, why, v)
 		}
 		proto, port = q.Proto, q.SrcPort
-		if shard, ok := r.quotedForward(q, target); ok {
+		if shard, ok := r.QuotedForward(q, target); ok {
 			l.shard = shard
 			return true
 		}
 	}
-	shard := r.frontends[target].Owner[ports.PoolIndex(proto)].Shard(port)
+	shard := r.Frontends[target].Owner[ports.PoolIndex(proto)].Shard(port)
 	if shard == 0 {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
@@ -223,7 +223,7 @@ func (n *NAT) parseInboundICMP(r *routes, l *lane, target uint32, v *flow.Verdic
 // it may be for one behind an instance. With a row that remembers, now or once, that
 // takes a look under the lock of its instance; else the verdict is final.
 func (n *NAT) parseInside(r *routes, l *lane, v *flow.Verdict) bool {
-	if r.tracks {
+	if r.Tracks {
 		packed := uint32(0)
 		if l.is6 {
 			packed = r.Inside6.Get(l.key6.Dst)
@@ -258,7 +258,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if packed&addresses.LookFlag == addresses.LookFlag { // and r.hairpin; see seeks
 		return n.lookBack(r, l, packed, v)
 	}
-	if packed == 0 && r.forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
+	if packed == 0 && r.Forwards.Len() > 0 && l.p.Flags&wire.Fragmented == 0 && n.parseFloating(r, l) {
 		return true
 	}
 	t := headers.Addresses(&l.p, flow.Inside)
@@ -267,8 +267,8 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 		return n.dropEarly(flow.Inside, r.Stranger(&t), v)
 	}
 	index, _ := addresses.Unpack(packed)
-	inst := r.instances[index]
-	if (r.isTargeted(inst) || r.looks) && l.p.Flags&wire.Fragmented == 0 {
+	inst := r.Instances[index]
+	if (r.IsTargeted(inst) || r.Looks) && l.p.Flags&wire.Fragmented == 0 {
 		switch ok := n.parseTarget(r, l, packed, t, v); {
 		case !ok:
 			return false
@@ -300,7 +300,7 @@ func (n *NAT) outboundUnusual(r *routes, l *lane, packed uint32, v *flow.Verdict
 	if n.router.Unfit(&l.p) != nil {
 		return l.detour(inst, &t)
 	}
-	if reason := n.admitsPublic(r, l.now, flow.Inside, inst, &l.p, t.Inside); reason != flow.ReasonNone {
+	if reason := n.admitsPublic(r, l.now, flow.Inside, inst, l, t.Inside); reason != flow.ReasonNone {
 		return n.dropEarly(flow.Inside, reason, v)
 	}
 	public, delta := inst.Public[t.Family], inst.Deltas[t.Family]
@@ -365,7 +365,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 		if inst := n.untranslated(r, l); inst != nil {
 			return n.enterUnchanged(r, l, inst, v)
 		}
-		inst := r.publicOf(l)
+		inst := l.publicOf(r)
 		shared := n.pieces(&l.p) && inst != nil && inst.Masquerades
 		if inst != nil && !shared { // else the fragment may belong to a session
 			return n.inboundDirect(r, l, inst, v)
@@ -381,7 +381,7 @@ func (n *NAT) inboundSessionless(r *routes, l *lane, reason flow.Reason, v *flow
 // it cannot belong to a session. Its verdict is final (false), unless the packet
 // may not be forwarded.
 func (n *NAT) inboundDirect(r *routes, l *lane, inst *instance, v *flow.Verdict) bool {
-	if reason := r.unsolicited(l); reason != flow.ReasonNoFlow {
+	if reason := l.unsolicited(r); reason != flow.ReasonNoFlow {
 		return n.dropEarly(flow.Outside, reason, v)
 	}
 	if n.router.Unfit(&l.p) != nil {
@@ -409,7 +409,7 @@ func (n *NAT) parseFirst(from flow.Side, r *routes, l *lane, v *flow.Verdict) bo
 	l.p.Flags &^= wire.Fragmented
 	goesOn := n.parse(from, r, l, wire.OK, v)
 	l.p.Flags |= wire.Fragmented
-	if goesOn && n.fragments.forwardedOnly && !r.isForwarded(from, l) {
+	if goesOn && n.fragments.forwardedOnly && !l.isForwarded(r, from) {
 		*v = n.dropFragments(from, flow.ReasonFragment, 1)
 		return false
 	}

@@ -33,7 +33,7 @@ import (
 // may be held.
 func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wire.Problem, v *flow.Verdict) *routes {
 	l.now = now
-	for ; ; r = n.renew(now).realm(r.id) {
+	for ; ; r = n.renew(now).Realm(r.ID) {
 		goesOn := false
 		switch { // not a function: a call would cost as much as what it decides
 		case l.first:
@@ -49,12 +49,12 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 			}
 			return r
 		}
-		if r.locates {
+		if r.Locates {
 			n.locate(from, r, l)
 		}
-		sh := &n.shards[l.shard]
+		sh := n.shards[l.shard]
 		sh.Lock()
-		if n.steady.Load() != r.whole && !n.inForce(r, now) {
+		if n.steady.Load() != r.Whole && !n.inForce(r, now) {
 			sh.Unlock()
 			l.answer, l.floating = noAnswer, false
 			continue
@@ -63,7 +63,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 		if !sh.Near(now) {
 			at = sh.approach(now)
 		}
-		m := moment{r, at, flow.TickOf(at)}
+		m := moment{routes: r, now: at, tick: flow.TickOf(at)}
 		switch {
 		case from == flow.Outside:
 			sh.processInbound(&m, l, v)
@@ -72,7 +72,7 @@ func (n *NAT) pass(from flow.Side, r *routes, now flow.Time, l *lane, problem wi
 		default:
 			sh.processOutbound(&m, l, v)
 		}
-		if r.countTraffic {
+		if r.CountTraffic {
 			l.count(from, r, v)
 		}
 		sh.Unlock()
@@ -94,7 +94,7 @@ func (n *NAT) locate(from flow.Side, r *routes, l *lane) {
 	switch {
 	case n.ports.ByRemote():
 		n.locateRemote(from, l)
-	case from == flow.Inside && r.forwards.Len() > 0 && !l.asked && n.messages.CarriesError(&l.p):
+	case from == flow.Inside && r.Forwards.Len() > 0 && !l.asked && n.messages.CarriesError(&l.p):
 		n.locateQuoted(r, l)
 	}
 	if n.routed {
@@ -109,17 +109,17 @@ func (n *NAT) aside(from flow.Side, r *routes, now flow.Time, l *lane, v *flow.V
 		*v = n.dropFragments(from, flow.ReasonHairpin, 1)
 	case l.p.Flags&wire.Fragmented != 0:
 		n.fragment(from, r, now, &l.p, v)
-	case r.hairpin:
+	case r.Hairpin:
 		*v = n.hairpin(r, now, &l.p)
 	default: // from inside to a forward
-		*v = n.leg(flow.Outside, r.whole, now, &l.p)
+		*v = n.leg(flow.Outside, r.Whole, now, &l.p)
 	}
 }
 
 // fragment decides on the fragment p. No lock may be held.
 func (n *NAT) fragment(from flow.Side, r *routes, now flow.Time, p *wire.Packet, v *flow.Verdict) {
-	sender, reason := r.senderOf(from, p)
-	if n.fragments.forwardedOnly && !r.mayBeForwarded(from, p) {
+	sender, reason := r.SenderOf(from, p)
+	if n.fragments.forwardedOnly && !r.MayBeForwarded(from, p) {
 		reason = flow.ReasonFragment
 	} else if reason == flow.ReasonNone && p.Flags&wire.NonFirst != 0 {
 		if c := n.router.Unfit(p); c != nil {
@@ -150,7 +150,7 @@ func (n *NAT) hairpin(r *routes, now flow.Time, p *wire.Packet) flow.Verdict {
 	if out.Action != flow.Forward {
 		return out
 	}
-	in := n.leg(flow.Outside, r.whole, now, p)
+	in := n.leg(flow.Outside, r.Whole, now, p)
 	in.New = in.Action == flow.Forward && (in.New || out.New)
 	return in
 }
@@ -167,4 +167,14 @@ func (n *NAT) leg(from flow.Side, r *routes, now flow.Time, p *wire.Packet) (v f
 func (sh *shard) approach(now flow.Time) flow.Time {
 	sh.expireAll(now)
 	return max(now, sh.Reached().Add(-flow.MaxLag))
+}
+
+// dropEarly counts a packet that is dropped before its shard is known.
+func (n *NAT) dropEarly(from flow.Side, r flow.Reason, v *flow.Verdict) bool {
+	if n.closed.Load() {
+		r = flow.ReasonClosed
+	}
+	n.early.Drop(from, r, 1)
+	*v = flow.Verdict{Action: flow.Drop, Reason: r}
+	return false
 }

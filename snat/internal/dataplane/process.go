@@ -77,7 +77,7 @@ func (sh *shard) stopOutbound(m *moment, l *lane, id flow.ID, s *flow.Session, w
 		}
 		sh.firstOutbound(m, l, id, v)
 	default:
-		sh.dropPacket(flow.Inside, flow.ReasonFlowReset, l.inst, v)
+		sh.counters.Drop(flow.Inside, flow.ReasonFlowReset, l.inst, v)
 	}
 }
 
@@ -97,18 +97,24 @@ func (sh *shard) firstOutbound(m *moment, l *lane, tombstone flow.ID, v *flow.Ve
 		sh.processFloating(m, l, v)
 		return
 	}
-	if sh.nat.ports.ByRemote() && !l.caughtUp && sh.nat.ports.Lags(&sh.State, m.now) {
-		v.Action = undecided
-		return
+	if sh.nat.ports.ByRemote() && !l.caughtUp && !m.settled {
+		if sh.nat.ports.Lags(&sh.State, m.now) {
+			v.Action = undecided
+			return
+		}
+		m.settled = !sh.Due(m.now)
 	}
 	var t ports.Tuple
 	l.tuple(&t)
 	if wire.IsICMP(t.Proto) && sh.outboundQuery(m, l, &t) {
 		*v = flow.Verdict{Action: flow.Forward, To: flow.Outside, Instance: l.inst}
 	} else {
+		if !wire.IsICMP(t.Proto) {
+			t.InsideHash = l.hash
+		}
 		sh.outbound(m, sh.nat.instances[l.inst], l, &t, tombstone, v)
 	}
-	sh.count(flow.Inside, v)
+	sh.counters.Count(flow.Inside, v)
 }
 
 // tuple makes t, which is zero, that of an outbound packet.
@@ -176,7 +182,7 @@ func (sh *shard) processInbound(m *moment, l *lane, v *flow.Verdict) {
 // to takes new flows still. Else datagrams go to another one.
 func (m *moment) stays(l *lane, id flow.ID, s *flow.Session) bool {
 	t := ports.TupleOf(id, s)
-	return m.routes.forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up
+	return m.routes.Forwards.Get(l.forward).State(s.Key.VNI(), t.Inside) == forwards.Up
 }
 
 // moveOn ends the forwarded session of a datagram from outside, whose target has gone down.
@@ -191,27 +197,27 @@ func (sh *shard) moveOn(m *moment, l *lane, id flow.ID, s *flow.Session, v *flow
 // instance itself if it came to a public address.
 func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 	defer sh.spare(m, flow.Outside, 0, v)
-	reason := m.routes.unsolicited(l)
+	reason := l.unsolicited(m.routes)
 	if reason == flow.ReasonNoFlow {
-		public := m.routes.publicOf(l)
+		public := l.publicOf(m.routes)
 		inst, how := public, noEntry
 		if public == nil {
-			inst, how = m.routes.entryTo(l)
+			inst, how = l.entryTo(m.routes)
 		}
 		if sh.exceptionalInbound(m, l, inst, how, v) {
-			sh.count(flow.Outside, v)
+			sh.counters.Count(flow.Outside, v)
 			return
 		}
-		if number := m.routes.forwardOf(l); number != 0 {
+		if number := l.forwardOf(m.routes); number != 0 {
 			if reason = sh.openForwarded(m, l, number, v); reason != flow.ReasonNone {
 				*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 			}
-			sh.count(flow.Outside, v)
+			sh.counters.Count(flow.Outside, v)
 			return
 		}
 		if public != nil {
 			if sh.nat.receive(m.routes, m.now, public, l, v); v.Action == flow.Drop {
-				sh.count(flow.Outside, v)
+				sh.counters.Count(flow.Outside, v)
 			}
 			return
 		}
@@ -221,18 +227,18 @@ func (sh *shard) firstInbound(m *moment, l *lane, v *flow.Verdict) {
 		}
 		var refused bool
 		if reason, refused = sh.openInbound(m, l, v); reason == flow.ReasonNone {
-			sh.count(flow.Outside, v)
+			sh.counters.Count(flow.Outside, v)
 			return
 		}
 		if !refused && !l.hairpin && sh.nat.grants(m.routes, l) { // else nobody outside waits for an answer
 			sh.nat.held.Hold(m.now, &l.p)
 			sh.answerUnknown(m.now, flow.Outside, 0, &l.p)
 		}
-		if m.routes.outsideOf(l) == 0 {
+		if l.outsideOf(m.routes) == 0 {
 			reason = flow.ReasonNotOurs // to an inside address, and no row lets it in
 		}
 	}
-	sh.dropPacket(flow.Outside, reason, 0, v)
+	sh.counters.Drop(flow.Outside, reason, 0, v)
 }
 
 // stopInbound is the end of an inbound segment that its session does not forward:
@@ -262,5 +268,5 @@ func (sh *shard) stopInbound(m *moment, l *lane, s *flow.Session, why tracked, v
 	case refuse:
 		v.Reason = flow.ReasonFiltered
 	}
-	sh.count(flow.Outside, v)
+	sh.counters.Count(flow.Outside, v)
 }

@@ -20,7 +20,7 @@ import (
 // says why it may not pass.
 func (n *NAT) receive(r *routes, now flow.Time, inst *instance, l *lane, v *flow.Verdict) {
 	f := l.p.Family()
-	if reason := n.admitsPublic(r, now, flow.Outside, inst, &l.p, inst.Own(f)); reason != flow.ReasonNone {
+	if reason := n.admitsPublic(r, now, flow.Outside, inst, l, inst.Own(f)); reason != flow.ReasonNone {
 		*v = flow.Verdict{Action: flow.Drop, Reason: reason}
 		return
 	}

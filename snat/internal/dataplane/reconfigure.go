@@ -36,7 +36,7 @@ func (n *NAT) Reconfigure(now flow.Time, c compiled.Config, rebook bool) []chang
 // renew returns the routes in force at now.
 func (n *NAT) renew(now flow.Time) *routes {
 	r := n.routes.Load()
-	if r.over(now) {
+	if r.Over(now) {
 		n.changing.Lock()
 		defer n.changing.Unlock()
 		n.endGrace(now)
@@ -48,18 +48,15 @@ func (n *NAT) renew(now flow.Time) *routes {
 // inForce reports whether r are the routes in force at now. It needs the lock of
 // a shard, under which the answer remains true.
 func (n *NAT) inForce(r *routes, now flow.Time) bool {
-	return n.routes.Load() == r.whole && !r.over(now)
+	return n.routes.Load() == r.Whole && !r.Over(now)
 }
 
 // endGrace cuts the flows whose grace is over at now. The caller holds changing.
 func (n *NAT) endGrace(now flow.Time) {
-	for r := n.routes.Load(); r.over(now); r = n.routes.Load() {
-		n.apply(r.until, n.config, false, true)
+	for r := n.routes.Load(); r.Over(now); r = n.routes.Load() {
+		n.apply(r.Until, n.config, false, true)
 	}
 }
-
-// over reports whether a grace has ended by now, so that other routes are in force.
-func (r *routes) over(now flow.Time) bool { return r.until <= now && r.until != ports.Never }
 
 // apply puts a valid configuration into force; c belongs to n from now on. The caller holds
 // changing. With rebook all sessions are booked anew. With addresses set, the present frontends stay
@@ -68,6 +65,7 @@ func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []
 	l := n.lay(&c, rebook, addresses)
 	l.compare()
 	n.survey(now, l)
+	n.makeShards(l.inhabited())
 	n.replace(now, c, l)
 	return l.change()
 }
@@ -79,23 +77,23 @@ func (n *NAT) apply(now flow.Time, c compiled.Config, rebook, addresses bool) []
 func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 	n.control.Lock()
 	defer n.control.Unlock()
-	for i := range n.shards {
-		n.shards[i].Lock()
-		defer n.shards[i].Unlock()
+	for _, sh := range n.all() {
+		sh.Lock()
+		defer sh.Unlock()
 	}
-	for i := range n.shards {
-		n.shards[i].expireAll(now)
-		n.shards[i].endSurvey(l)
+	for _, sh := range n.all() {
+		sh.expireAll(now)
+		sh.endSurvey(l)
 	}
 	n.ports.FixPeaks()
 	n.config = c
-	for i := range n.shards {
-		n.shards[i].cutOrKeep(now, l)
-		n.shards[i].cutForwards(now, l)
+	for _, sh := range n.all() {
+		sh.cutOrKeep(now, l)
+		sh.cutForwards(now, l)
 	}
 	n.revokePermits(l)
 	if l.ports.Await() {
-		l.routes.setFrontends(l.ports.Frontends, l.ports.Order)
+		l.routes.SetFrontends(l.ports.Frontends, l.ports.Order)
 	}
 	changed := n.install(now, l)
 	rest := l.kept[:0]
@@ -121,10 +119,10 @@ func (n *NAT) replace(now flow.Time, c compiled.Config, l *layout) {
 			sh.udp.Age(sh.Shard, id, s)
 		}
 	}
-	for i := range n.shards {
-		n.shards[i].TellHomes(now)
-		n.shards[i].expireAll(now)
-		n.shards[i].check()
+	for _, sh := range n.all() {
+		sh.TellHomes(now)
+		sh.expireAll(now)
+		sh.check()
 	}
 	n.scheduleRecords(now, l)
 	l.countAwaiting()
@@ -139,20 +137,21 @@ func (n *NAT) install(now flow.Time, l *layout) (changed []*shard) {
 			n.departed = append(n.departed, old.Direct)
 		}
 	}
-	l.routes.until = l.ports.Until
-	l.routes.forwards.Inherit(n.routes.Load().forwards)
-	l.routes.meter(n.routes.Load(), n.config.CountTraffic, len(n.shards))
-	n.order, n.instances = l.order, l.routes.instances
-	l.routes.seal()
+	l.routes.Until = l.ports.Until
+	l.routes.Forwards.Inherit(n.routes.Load().Forwards)
+	l.routes.Meter(n.routes.Load(), n.config.CountTraffic, len(n.shards))
+	n.order, n.instances = l.order, l.routes.Instances
+	l.routes.Seal()
 	n.routes.Store(l.routes)
 	n.notice.Raise()
-	if l.routes.until == ports.Never {
+	if l.routes.Until == ports.Never {
 		n.steady.Store(l.routes)
 	} else {
 		n.steady.Store(nil)
 	}
-	for i := range n.shards {
-		if sh, p := &n.shards[i], &n.config.Policies[l.follows[i]]; sh.policy != *p {
+	n.follows = l.follows
+	for _, sh := range n.all() {
+		if p := &n.config.Policies[l.follows[sh.number]]; sh.policy != *p {
 			sh.setPolicy(*p)
 			changed = append(changed, sh)
 		}

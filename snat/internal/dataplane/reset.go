@@ -20,8 +20,7 @@ func (n *NAT) ResetTo(now flow.Time, is func(netip.Addr) bool) (ended int) {
 	n.renew(now)
 	n.control.RLock()
 	defer n.control.RUnlock()
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		sh.Walk(func(id flow.ID, s *flow.Session) {
 			at := sh.approach(now)
 			if sh.Has(id) && ports.BegunInside(s) && is(ports.RemoteOf(id, s)) {
@@ -57,10 +56,10 @@ func (n *NAT) grants(r *routes, l *lane) bool {
 		return false // it will not be answered in any case
 	}
 	if n.ports.ByRemote() {
-		return addresses.IsFrontend(r.outsideOf(l)) && n.ports.IsShared(l.outsidePort())
+		return addresses.IsFrontend(l.outsideOf(r)) && n.ports.IsShared(l.outsidePort())
 	}
 	var t ports.Tuple
 	l.inboundTuple(&t)
-	f, inst := r.ownerOf(&t, l)
+	f, inst := l.ownerOf(r, &t)
 	return inst != nil && inst.Grants(int(t.Family), ports.TCPIndex, f.Packed, l.outsidePort())
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // What a TCP segment does to the session that it belongs to, other than nearly all
@@ -35,15 +36,15 @@ func (sh *shard) track(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		}
 		return discard // even if the remote had opened the connection: the port is gone
 	}
-	if from == flow.Outside && ports.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && !unasked {
+	if from == flow.Outside && usage.Held(class) && seg.Flags&(flow.SYN|flow.ACK) == flow.SYN && sh.nat.perConnection && !unasked {
 		return refuse
 	}
-	if ports.Reopens(&s.Track, from, seg.Flags) {
+	if usage.Reopens(&s.Track, from, seg.Flags) {
 		if !sh.lasts(m, from, l, id, s) {
 			return replace
 		}
 		if reason := sh.admitsAgain(m, from, l, id, s); reason != flow.ReasonNone {
-			sh.dropPacket(from, reason, s.Key.VNI(), v)
+			sh.counters.Drop(from, reason, s.Key.VNI(), v)
 			return faulty
 		}
 	}
@@ -73,9 +74,9 @@ func (sh *shard) lasts(m *moment, from flow.Side, l *lane, id flow.ID, s *flow.S
 		floats := s.Kind() == flow.KindForwarded && t.Inside == ports.OutsideOf(id, s) // and so begins nothing
 		return floats || m.routes.Begins(s.Kind(), &t, &inst.Instance)
 	case s.Kind() == flow.KindForwarded:
-		return m.routes.forwards.Get(l.forward).Takes(inst.Index, t.Inside, t.InsidePort, s.OutsidePort) && m.routes.To(&t) != addresses.Blackhole
+		return m.routes.Forwards.Get(l.forward).Takes(inst.Index, t.Inside, t.InsidePort, s.OutsidePort) && m.routes.To(&t) != addresses.Blackhole
 	case s.Kind() == flow.KindTracked:
-		to, how := m.routes.entryTo(l)
+		to, how := l.entryTo(m.routes)
 		return to == inst && (how == entryTracked || how == entryOwn)
 	}
 	return true
@@ -95,10 +96,10 @@ func (sh *shard) react(now flow.Time, from flow.Side, id flow.ID, s *flow.Sessio
 		if s.Track.Class != before.Class && s.Kind().HoldsPort() {
 			sh.Completes(&inst.Instance, id, s, before.Class)
 		}
-		if is := s.Track.Class; (ports.Held(is) || ports.Held(before.Class)) && s.Kind().HoldsPort() {
+		if is := s.Track.Class; (usage.Held(is) || usage.Held(before.Class)) && s.Kind().HoldsPort() {
 			sh.Exchange(id, s, &inst.Instance, before.Class, is)
 		}
-		if ports.Reopened(before, &s.Track) { // another connection on the same sockets
+		if usage.Reopened(before, &s.Track) { // another connection on the same sockets
 			sh.logSession(now, id, s, inst, before.Initiator(), true)
 			sh.logBegin(now, id, s, inst)
 		}

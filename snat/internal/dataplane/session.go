@@ -36,7 +36,7 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 			s.Track.Class = flow.ClassUDP // by which its packets know that they have to ask about its target
 		}
 	}
-	if !sh.enter(now, id, s, inst, nodePort != 0 && kind.HoldsPort()) {
+	if !sh.enter(now, id, s, inst, t, nodePort != 0 && kind.HoldsPort()) {
 		return 0
 	}
 	if nodePort != 0 {
@@ -62,9 +62,9 @@ func (sh *shard) create(now flow.Time, from flow.Side, inst *instance, t *ports.
 }
 
 // enter indexes a new session, or if there is no room gives its port and its record
-// back. twice says that its node port is an entry of its own.
-func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, twice bool) bool {
-	entered := sh.Insert(id, s, now)
+// back. twice says that its node port is an entry of its own; t may know the hashes of its keys.
+func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instance, t *ports.Tuple, twice bool) bool {
+	entered := sh.InsertHashed(id, s, t.InsideHash, t.OutsideHash(), now)
 	if entered && (!twice || sh.IndexExtra(sh.NodeHash(id, s, &inst.Instance), id)) {
 		if sh.layout != nil {
 			sh.layout.note(sh, id, s)
@@ -83,7 +83,7 @@ func (sh *shard) enter(now flow.Time, id flow.ID, s *flow.Session, inst *instanc
 
 // refuse counts a flow that gets no port.
 func (sh *shard) refuse(now flow.Time, inst *instance, t *ports.Tuple, reason flow.Reason) flow.Reason {
-	sh.CountRefused(&inst.Instance, t)
+	sh.CountRefused(&inst.Instance, t, reason)
 	sh.counters.Refused++
 	sh.counters.Connections[ports.PoolIndex(t.Proto)].Refused++
 	if h := sh.nat.config.Hooks.Refused; h != nil {
@@ -125,7 +125,7 @@ func (sh *shard) remove(id flow.ID, s *flow.Session) {
 		}
 	}
 	sh.Remove(id, s)
-	sh.countEnd(class, proto)
+	sh.counters.End(class, proto)
 }
 
 // hairpinned reports whether the remote of a session is one of our frontends: the
@@ -158,7 +158,7 @@ func (sh *shard) holdUDP(id flow.ID, s *flow.Session, at flow.Time) {
 	if is6 {
 		*s.Addrs6() = addrs
 	}
-	if sh.enter(at, id, s, inst, false) {
+	if sh.enter(at, id, s, inst, new(ports.Tuple), false) {
 		sh.counters.Holds++
 	}
 	sh.counters.Ended++

@@ -9,10 +9,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/rendezvous"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/internal/wire"
-	"github.com/seed-a61be3fe/natplane/snat/internal/addresses"
 	"github.com/seed-a61be3fe/natplane/snat/internal/compiled"
 	"github.com/seed-a61be3fe/natplane/snat/internal/counters"
-	"github.com/seed-a61be3fe/natplane/snat/internal/forwards"
 	"github.com/seed-a61be3fe/natplane/snat/internal/fragments"
 	"github.com/seed-a61be3fe/natplane/snat/internal/headers"
 	"github.com/seed-a61be3fe/natplane/snat/internal/heldsyn"
@@ -22,7 +20,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/snat/internal/permits"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports"
 	"github.com/seed-a61be3fe/natplane/snat/internal/resets"
-	"github.com/seed-a61be3fe/natplane/snat/internal/traffic"
+	"github.com/seed-a61be3fe/natplane/snat/internal/routing"
 	"github.com/seed-a61be3fe/natplane/snat/internal/udp"
 )
 
@@ -46,7 +44,10 @@ type NAT struct {
 	table  *flow.Table
 	seeded flow.Hasher // of Fixed.Seed, for what can be seen; the table's is secret
 	routes atomic.Pointer[routes]
-	shards []shard
+	shards []*shard // by number; nil until an instance or a forward is there, see shard.go
+
+	// made are those of shards that are not nil. Both are written with changing held.
+	made atomic.Pointer[[]*shard]
 
 	ports *ports.Space // who has which port
 
@@ -70,6 +71,9 @@ type NAT struct {
 	// Written with the locks of all shards held, read with any of them.
 	config    compiled.Config
 	instances []*instance // by index; nil where none is
+	follows   []int       // indexes of policies, by shard
+
+	retargeted []string // of instances, for a layout while n is read from a snapshot
 
 	records counters.Daily // of deterministic mappings, see parameters.go
 
@@ -126,51 +130,22 @@ type shard struct {
 // instance is what is remembered of an instance.
 type instance = instances.Instance
 
-// routes is what the packet path knows of the configuration: which instance an
-// inside source belongs to, who owns an outside port, and what happens to a new
-// flow by destination. It is immutable; a change of configuration builds a new
-// one and swaps the pointer.
-type routes struct {
-	addresses.Plan               // whose addresses are, and what destinations mean
-	forwards       *forwards.Set // nil if there are none
-
-	frontends     []*ports.Frontend // by index; nil where none is
-	frontendOrder []*ports.Frontend // in the order of their first use by an instance
-	traffic       traffic.Rows      // by frontend and shard; nil unless traffic is counted
-	instances     []*instance       // by index; nil where none is
-	targeted      []uint64          // a bit for each; see isTargeted
-
-	admit        func(from flow.Side, inst *ports.Instance, t ports.Tuple) flow.Reason // may be nil
-	entries      bool                                                                  // what public addresses carry is remembered
-	timed        bool                                                                  // permits are looked at: lanes need the time
-	countTraffic bool
-	hairpin      bool
-	looks        bool // packets of the inside may be for a forward
-	locates      bool // what parsing has found is not the whole truth; see NAT.locate
-	tracks       bool // packets to inside addresses may belong to sessions: a row remembers them, or has done
-
-	until flow.Time // when the first port that awaits removal is gone
-
-	// What is above is that of realm 0. The others have copies with inside
-	// addresses of their own; see seal.
-	id     uint32             // of the realm
-	realms map[uint32]*routes // those with instances
-	nobody *routes            // of all other realms
-	whole  *routes            // that of realm 0
-}
+// routes is the configuration as packets read it.
+type routes = routing.Routes
 
 // lane is what the translator knows of one packet on its way.
 type lane struct {
-	p     wire.Packet
-	hash  uint64
-	key   flow.Key // IPv4
-	sh    *shard
-	s     *flow.Session // a guess from the batch's early look, or nil
-	id    flow.ID       // of s
-	inst  uint32
-	shard uint8
-	is6   bool
-	at    uint8 // index of the packet in its batch
+	p        wire.Packet
+	hash     uint64
+	key      flow.Key // IPv4
+	sh       *shard
+	s        *flow.Session // a guess from the batch's early look, or nil
+	id       flow.ID       // of s
+	inst     uint32
+	shard    uint8
+	is6      bool
+	foreseen bool  // it may begin a flow that has been looked ahead for; of a batch
+	at       uint8 // index of the packet in its batch
 
 	forward uint32 // number, plus one, of an inbound packet to a forwarded port
 	own     uint8  // shard of the instance, if answer
@@ -179,10 +154,11 @@ type lane struct {
 	asked    bool   // it is none
 	floating bool   // the answer of a floating target
 
-	now      flow.Time // of the call
-	hairpin  bool      // on the way from the inside to the inside
-	first    bool      // a first fragment, on the way of a whole packet
-	caughtUp bool      // all shards have ended what was due; see catchUp
+	now      flow.Time      // of the call
+	carried  *permits.Batch // of the batch that the lane is of; nil if it is of none, or none has permits
+	hairpin  bool           // on the way from the inside to the inside
+	first    bool           // a first fragment, on the way of a whole packet
+	caughtUp bool           // all shards have ended what was due; see catchUp
 	key6     flow.Key6
 }
 
@@ -201,6 +177,8 @@ type moment struct {
 	routes *routes
 	now    flow.Time
 	tick   uint32
+
+	settled bool // all that was due at now has ended in all shards, as long as the locks are held
 }
 
 // undecided is the action of a packet without a verdict. Parsing leaves it for a

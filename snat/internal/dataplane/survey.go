@@ -15,8 +15,7 @@ import (
 // survey ends what is due in all shards, and notes the sessions that l may end or move.
 // No lock of a shard may be held.
 func (n *NAT) survey(now flow.Time, l *layout) {
-	for i := range n.shards {
-		sh := &n.shards[i]
+	for _, sh := range n.all() {
 		for more := true; more; {
 			sh.Lock()
 			more = sh.work(now)

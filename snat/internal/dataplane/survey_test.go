@@ -75,6 +75,7 @@ func (h *holdUp) change(traffic func(*layout)) *layout {
 	l.compare()
 	h.nat.survey(0, l)
 	traffic(l)
+	h.nat.makeShards(l.inhabited())
 	h.nat.replace(0, c, l)
 	return l
 }
@@ -126,13 +127,13 @@ func TestReconfigureTouchesWhatChanges(t *testing.T) {
 			})
 			is := h.nat.routes.Load()
 			fresh, frontends := 0, 0
-			for i, inst := range is.instances {
-				if inst != nil && (i >= len(was.instances) || was.instances[i] != inst) {
+			for i, inst := range is.Instances {
+				if inst != nil && (i >= len(was.Instances) || was.Instances[i] != inst) {
 					fresh++
 				}
 			}
-			for i, f := range is.frontends {
-				if f != nil && (i >= len(was.frontends) || was.frontends[i] != f) {
+			for i, f := range is.Frontends {
+				if f != nil && (i >= len(was.Frontends) || was.Frontends[i] != f) {
 					frontends++
 				}
 			}
@@ -140,8 +141,8 @@ func TestReconfigureTouchesWhatChanges(t *testing.T) {
 			assert.Len(t, l.fresh, tt.fresh)
 			assert.Equal(t, tt.frontends, frontends)
 			assert.Equal(t, tt.noted, l.numNoted())
-			for i := range h.nat.shards {
-				assert.Nil(t, h.nat.shards[i].layout)
+			for _, sh := range h.nat.all() {
+				assert.Nil(t, sh.layout)
 			}
 		})
 	}
@@ -191,8 +192,8 @@ func TestReconfigureTouchesForwardsThatChange(t *testing.T) {
 	l = h.change(func(*layout) { begin(80, 6001) })
 	assert.Equal(t, 102, l.numNoted(), "one is removed")
 	cut := uint64(0)
-	for i := range h.nat.shards {
-		cut += h.nat.shards[i].counters.Cut[counters.CutForward]
+	for _, sh := range h.nat.all() {
+		cut += sh.counters.Cut[counters.CutForward]
 	}
 	assert.Equal(t, uint64(102), cut)
 }
@@ -204,7 +205,7 @@ func TestSurveyOutlivedByItsSessions(t *testing.T) {
 	h.config.Instances = h.config.Instances[:7]
 	gone := h.nat.order[7]
 	l := h.change(func(l *layout) {
-		sh := &h.nat.shards[gone.Shard]
+		sh := h.nat.shards[gone.Shard]
 		ids := slices.Clone(l.noted[sh.number])
 		require.Len(t, ids, flowsEach)
 		for _, id := range ids {
@@ -220,7 +221,7 @@ func TestSurveyOutlivedByItsSessions(t *testing.T) {
 		}
 	})
 	assert.Zero(t, l.numNoted())
-	for i := range h.nat.shards {
-		assert.Zero(t, h.nat.shards[i].counters.Cut[counters.CutRemoved])
+	for _, sh := range h.nat.all() {
+		assert.Zero(t, sh.counters.Cut[counters.CutRemoved])
 	}
 }

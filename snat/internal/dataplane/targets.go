@@ -27,7 +27,7 @@ func (n *NAT) SetTargets(now flow.Time, changes []TargetChange) {
 	defer n.control.Unlock()
 	r, states, gone := n.routes.Load(), map[int][]forwards.State{}, uint64(0)
 	for _, c := range changes {
-		f := r.forwards.Get(uint32(c.Forward) + 1)
+		f := r.Forwards.Get(uint32(c.Forward) + 1)
 		if states[c.Forward] == nil {
 			states[c.Forward] = f.States()
 		}
@@ -39,7 +39,7 @@ func (n *NAT) SetTargets(now flow.Time, changes []TargetChange) {
 		n.config.Forwards[c.Forward].Targets[c.Target].State = c.State
 	}
 	for i, all := range states {
-		r.forwards.Get(uint32(i)+1).Choose(all, &n.tables)
+		r.Forwards.Get(uint32(i)+1).Choose(all, &n.tables)
 	}
 	for ; gone != 0; gone &= gone - 1 {
 		n.shards[bits.TrailingZeros64(gone)].cutGone(now, r)
@@ -53,7 +53,7 @@ func (sh *shard) cutGone(now flow.Time, r *routes) {
 	sh.Unlock()
 	sh.eachForwarded(func(id flow.ID, s *flow.Session) {
 		t := ports.TupleOf(id, s)
-		if f := r.forwarding(id, s); f != 0 && r.forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
+		if f := r.Forwarding(id, s); f != 0 && r.Forwards.Get(f).State(s.Key.VNI(), t.Inside) == forwards.Gone {
 			sh.cutForwarded(now, id, s, counters.CutTarget)
 		}
 	})

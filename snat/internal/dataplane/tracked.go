@@ -22,7 +22,7 @@ import (
 func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Verdict) {
 	if how == entryPass {
 		if reason := sh.nat.admitsInside(m.routes, m.now, inst, l); reason != flow.ReasonNone {
-			sh.dropPacket(flow.Outside, reason, 0, v)
+			sh.counters.Drop(flow.Outside, reason, 0, v)
 			return
 		}
 		*v = inst.Bypass(flow.Outside)
@@ -39,13 +39,13 @@ func (sh *shard) letIn(m *moment, l *lane, inst *instance, how entry, v *flow.Ve
 	} else if v.Reason = sh.enterTracked(m.routes, m.now, inst, &l.p, &seg); v.Reason == flow.ReasonNone {
 		v.Action, v.New = flow.Forward, true
 	}
-	sh.count(flow.Outside, v)
+	sh.counters.Count(flow.Outside, v)
 }
 
 // admitsInside is admitsUnseen for an inbound packet to an inside address.
 func (n *NAT) admitsInside(r *routes, now flow.Time, inst *instance, l *lane) flow.Reason {
 	_, to := l.p.Addrs()
-	return n.admitsUnseen(r, now, flow.Outside, inst, &l.p, to)
+	return n.admitsUnseen(r, now, flow.Outside, inst, &l.p, to, false)
 }
 
 // enterTracked is openTracked for an inbound packet, which may begin a flow. A query has
@@ -68,7 +68,7 @@ func (sh *shard) outboundOwn(r *routes, now flow.Time, inst *instance, p *wire.P
 	*v = flow.Verdict{Action: flow.Bypass, To: flow.Outside, Instance: inst.Index}
 	var seg flow.Segment
 	if sh.first(inst, p, &seg) != flow.ReasonNone || r.Refuses(t) != flow.ReasonNone {
-		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside); v.Reason != flow.ReasonNone {
+		if v.Reason = sh.nat.admitsUnseen(r, now, flow.Inside, inst, p, t.Inside, false); v.Reason != flow.ReasonNone {
 			v.Action = flow.Drop
 		} else {
 			sh.giveWay(now, tombstone)
@@ -103,7 +103,7 @@ func (sh *shard) openTracked(r *routes, now flow.Time, from flow.Side, inst *ins
 	if other != gone && other != 0 && sh.At(other).Track.Phase() != flow.TCPResetSent {
 		return flow.ReasonMappingConflict
 	}
-	if reason := r.admits(from, inst, t); reason != flow.ReasonNone {
+	if reason := r.Admits(from, inst, t); reason != flow.ReasonNone {
 		return reason
 	}
 	sh.giveWay(now, other)

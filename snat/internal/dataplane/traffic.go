@@ -19,24 +19,23 @@ func (n *NAT) Traffic() []traffic.Frontend {
 	n.control.RLock()
 	defer n.control.RUnlock()
 	r := n.routes.Load()
-	if !r.countTraffic {
+	if !r.CountTraffic {
 		return nil
 	}
 	protocols := ports.NumProtocols
 	if n.messages.Any() {
 		protocols = ports.NumPools
 	}
-	all := traffic.NewReport(r.frontendOrder, protocols)
-	for i := range n.shards {
-		sh := &n.shards[i]
+	all := traffic.NewReport(r.FrontendOrder, protocols)
+	for _, sh := range n.all() {
 		sh.Lock()
-		all.Add(r.traffic, i)
+		all.Add(r.Traffic, sh.number)
 		sh.Unlock()
 	}
 	if n.fragments.table != nil {
 		n.fragments.traffic.Lock()
 		defer n.fragments.traffic.Unlock()
-		all.Add(r.traffic, len(n.shards))
+		all.Add(r.Traffic, len(n.shards))
 	}
 	return all.All
 }
@@ -46,12 +45,12 @@ func (n *NAT) Traffic() []traffic.Frontend {
 func (n *NAT) countFragment(from flow.Side, v6 bool, frontend *[2]uint64, proto uint8, size int) {
 	r := n.routes.Load()
 	target := r.FrontAt(v6, *frontend)
-	if !r.countTraffic || target-1 >= addresses.PublicFlag {
+	if !r.CountTraffic || target-1 >= addresses.PublicFlag {
 		return
 	}
 	n.fragments.traffic.Lock()
 	defer n.fragments.traffic.Unlock()
-	r.traffic[target-1][len(n.shards)].Piece(from, proto, size)
+	r.Traffic[target-1][len(n.shards)].Piece(from, proto, size)
 }
 
 // count counts a packet that has come from a side, if it has been translated at a
@@ -67,20 +66,20 @@ func (l *lane) count(from flow.Side, r *routes, v *flow.Verdict) {
 	case from == flow.Inside:
 		target = r.Outside4.Get(binary.BigEndian.Uint32(l.p.B[headers.IP4Src:]))
 	default:
-		target = r.outsideOf(l)
+		target = l.outsideOf(r)
 	}
 	if target-1 >= addresses.PublicFlag { // unknown, or an instance's own or public address
 		return
 	}
-	r.traffic[target-1][l.shard].Packet(from, &l.p)
-	if r.forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
+	r.Traffic[target-1][l.shard].Packet(from, &l.p)
+	if r.Forwards.Len() == 0 || l.p.Proto != wire.ProtoTCP && l.p.Proto != wire.ProtoUDP {
 		return
 	}
 	port := l.outsidePort()
 	if from == flow.Inside {
 		port = uint16(l.p.Ports() >> 16)
 	}
-	if number := r.forwards.At(target-1, l.p.Proto, port); number != 0 {
-		r.forwards.CountAt(int(l.shard), number).Traffic[from].Packet(&l.p)
+	if number := r.Forwards.At(target-1, l.p.Proto, port); number != 0 {
+		r.Forwards.CountAt(int(l.shard), number).Traffic[from].Packet(&l.p)
 	}
 }

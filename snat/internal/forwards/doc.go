@@ -35,5 +35,6 @@
 // Per packet nothing allocates, and nothing depends on how many forwards or targets there
 // are. Distribution is that of package rendezvous, by a key of its own.
 //
-// The package refuses to know sessions, timers, packets, and why a target is down.
+// The package refuses to know sessions, timers, packets but for the sockets that [Recent] reads, and
+// why a target is down.
 package forwards

@@ -198,11 +198,17 @@ func (s *Set) answers(was *Set, former []Socket) {
 	slices.SortStableFunc(departed, func(a, b Socket) int { return cmp.Compare(a.Forward, b.Forward) })
 	for i := range departed {
 		at := &departed[i]
-		has := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
-		if has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) && !s.isOfAnother(at) {
+		if s.joins(at) {
 			s.departs = s.sockets.put(at) || s.departs
 		}
 	}
+}
+
+// joins reports whether a departed socket can be entered beside those that there are: all that have it have
+// the same shards, and it is not that of a target of another forward of the frontend.
+func (s *Set) joins(at *Socket) bool {
+	has := s.Answering(at.Instance, at.V6, &at.Addr, at.Port, at.Proto)
+	return has == 0 || slices.Equal(s.Get(has).Shards, s.Get(at.Forward).Shards) && !s.isOfAnother(at)
 }
 
 // heirs yields a former socket of a frontend as that of the forwards which have its ports now,

@@ -133,10 +133,7 @@ func (t *Table) next(buf *[maxPacket]byte) (release, []byte) {
 	out := *r
 	at := r.pieces
 	q := *t.pieces.At(at)
-	pkt := buf[:0]
-	for c := q.cell; c != 0; c = t.cells.At(c).next {
-		pkt = append(pkt, t.cells.At(c).data[:min(cellSize, int(q.size)-len(pkt))]...)
-	}
+	pkt := t.appendTo(buf[:0], &q)
 	t.free(q.cell)
 	t.pieces.Free(at)
 	t.queued--

@@ -140,6 +140,14 @@ func (t *Table) store(b []byte) (head uint32) {
 	return head
 }
 
+// appendTo appends to b, which is empty, the packet of a piece that is queued.
+func (t *Table) appendTo(b []byte, q *piece) []byte {
+	for c := q.cell; c != 0; c = t.cells.At(c).next {
+		b = append(b, t.cells.At(c).data[:min(cellSize, int(q.size)-len(b))]...)
+	}
+	return b
+}
+
 // free frees the cells of a packet.
 func (t *Table) free(at uint32) {
 	for at != 0 {

@@ -168,16 +168,19 @@ func (t *Table) ownerTag(owner uint32) uint32 {
 	return index.Tag(t.hasher.Hash6(&flow.Key6{Dst: [2]uint64{uint64(owner)}, VNIProto: 0xfe}))
 }
 
-// owner returns the record of an owner, which it makes if there is none.
-func (t *Table) owner(name uint32) uint32 {
+// findOwner returns the record of an owner, or 0.
+func (t *Table) findOwner(name uint32) uint32 {
 	for p := t.byOwner.Probe(t.ownerTag(name)); ; {
-		id := p.Next()
-		if id == 0 {
-			break
-		}
-		if t.owners.At(id).name == name {
+		if id := p.Next(); id == 0 || t.owners.At(id).name == name {
 			return id
 		}
+	}
+}
+
+// owner returns the record of an owner, which it makes if there is none.
+func (t *Table) owner(name uint32) uint32 {
+	if id := t.findOwner(name); id != 0 {
+		return id
 	}
 	id := t.owners.Alloc()
 	t.owners.At(id).name = name

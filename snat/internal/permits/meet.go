@@ -59,6 +59,24 @@ func (t *Table) Carry(now flow.Time, from flow.Side, p *wire.Packet, f *Flow, ho
 	}
 }
 
+// Admit asks about a packet from a side to which no session belongs, if Meet says so and ask is
+// there, and remembers it if it passes: with carries as Carry does, else only what may begin a flow.
+// It returns why the packet may not pass, or flow.ReasonNone.
+func (t *Table) Admit(now flow.Time, from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64, carries bool, ask func(Flow) flow.Reason) flow.Reason {
+	f, how := t.Meet(now, from, p, instance, inside)
+	if ask != nil && how != Passes {
+		if reason := ask(f); reason != flow.ReasonNone {
+			return reason
+		}
+	}
+	if carries {
+		t.Carry(now, from, p, &f, how)
+	} else if how == Asked {
+		t.Grant(now, f, from)
+	}
+	return flow.ReasonNone
+}
+
 // Answers reports whether a packet from inside belongs to a flow that has begun outside, as what
 // Carry has noted tells, or is an error about one. What begins something itself does not: a SYN, a query.
 // What does not is passed on, and of UDP, where nothing else tells who has begun, that is remembered.
@@ -121,14 +139,19 @@ func flowOf(from flow.Side, p *wire.Packet, instance uint32, inside [2]uint64) F
 	switch {
 	case p.Flags&wire.NonFirst != 0:
 	case p.Proto == wire.ProtoTCP || p.Proto == wire.ProtoUDP:
-		both := p.Ports()
-		if f.InsidePort, f.RemotePort = uint16(both>>16), uint16(both); from == flow.Outside {
-			f.InsidePort, f.RemotePort = f.RemotePort, f.InsidePort
-		}
+		f.InsidePort, f.RemotePort = sockets(from, p.Ports())
 	case wire.IsICMP(p.Proto):
 		f.InsidePort = icmp.QueryID(p)
 	}
 	return f
+}
+
+// sockets returns both ports of a packet from a side, which stand in it together.
+func sockets(from flow.Side, both uint32) (inside, remote uint16) {
+	if from == flow.Outside {
+		return uint16(both), uint16(both >> 16)
+	}
+	return uint16(both >> 16), uint16(both)
 }
 
 // about returns the flow that an error is about, whose own flow is f.

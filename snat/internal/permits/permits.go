@@ -9,14 +9,26 @@
 //   - Passed on: begun inside, and carried by somebody else. That is remembered as long, and lets
 //     nothing through; but what comes from outside meanwhile begins nothing.
 //
-// It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). A [Table]
-// is safe for concurrent use. What is remembered of a flow is in a cache line of its own, where a
-// packet finds it by a hash. Its locks, one for each of [stripes] stripes, are taken after that of any
-// shard; no packet takes another one under them.
+// It refuses to know who decides, and what becomes of packets ([Table.Meet] reads them). What is
+// remembered of a flow is in a cache line of its own, where a packet finds it by a hash.
+//
+// # State and locks
+//
+// A [Table] is safe for concurrent use. Packets of flows that are known take no lock: they find the
+// slot, and prolong the permit by a compare-and-swap. What names a flow never changes in a slot that is
+// used, and a slot is published by its state, written last. What comes new, and goes, does so under the
+// lock of one of [stripes] stripes, which is taken after that of any shard; no packet takes another one
+// under it. Permits go by making the slots anew (part.keep): who has prolonged one in the old ones
+// finds out, and does it again in the new ones, and what keep has missed meanwhile it fetches
+// afterwards, so that no packet is lost.
+//
+// A [Batch] puts off what packets do to permits, where their verdict does not depend on that, and does
+// it for all of them together, so that the cache misses of one hide behind those of the others.
 package permits
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/flow"
@@ -59,24 +71,27 @@ type Table struct {
 	// Key is that of the hash. It must not change while the table is in use.
 	Key uint64
 
-	stripes [stripes]stripe
+	making  sync.Mutex                      // taken before the locks of stripes
+	stripes atomic.Pointer[[stripes]stripe] // set under making, once; nil until there is a permit
 }
 
 // stripe is the share of a table that has a lock.
 type stripe struct {
 	mu    sync.Mutex
-	parts *[parts]part // guarded by mu; nil until there is a permit
+	parts atomic.Pointer[[parts]part] // set under mu, once; nil until there is a permit
 
 	_ [48]byte // one cache line each
 }
 
 // permit is what is remembered of a flow: a cache line.
 type permit struct {
-	flow Flow
-	last flow.Time // when a packet has last passed
-	by   begun
-	used bool // else the slot is free
+	flow  Flow         // immutable once the slot is used
+	last  atomic.Int64 // a flow.Time: when a packet has last passed
+	state atomic.Uint32
 }
+
+// What a slot's state is: free, or who has begun the flow, plus 1.
+const free = 0
 
 // begun is the side that has begun a flow, or that it is passed on: then it has no permit.
 type begun uint8
@@ -88,14 +103,34 @@ const (
 )
 
 // of returns the stripe of a flow with a hash, of which it takes the highest 6 bits.
-func (t *Table) of(hash uint64) *stripe { return &t.stripes[hash>>58] }
+func (t *Table) of(hash uint64) *stripe { return &t.all()[hash>>58] }
 
-// part returns the part of a flow with a hash, of which it takes the next 4. The lock must be
-// held, and there must be parts.
-func (s *stripe) part(hash uint64) *part { return &s.parts[hash>>54%parts] }
+// all returns the stripes, which it makes if there are none.
+func (t *Table) all() *[stripes]stripe {
+	if all := t.stripes.Load(); all != nil {
+		return all
+	}
+	t.making.Lock()
+	defer t.making.Unlock()
+	if t.stripes.Load() == nil {
+		t.stripes.Store(new([stripes]stripe))
+	}
+	return t.stripes.Load()
+}
+
+// made returns the stripes, none if there has been no permit.
+func (t *Table) made() []stripe {
+	if all := t.stripes.Load(); all != nil {
+		return all[:]
+	}
+	return nil
+}
+
+// part returns the part of a flow with a hash, of which it takes the next 4. There must be parts.
+func (s *stripe) part(hash uint64) *part { return &s.parts.Load()[hash>>54%parts] }
 
 // Passes reports whether a flow has a permit at now, which a packet of it prolongs. Cost:
-// a lock and a look-up, without allocation.
+// a look-up and an atomic operation, without a lock and without allocation.
 func (t *Table) Passes(now flow.Time, f Flow) bool {
 	by, ok := t.look(now, &f, true)
 	return ok && by != passedOn
@@ -115,20 +150,51 @@ func (t *Table) Entered(now flow.Time, f Flow) bool {
 
 // look returns what is remembered of a flow, and prolongs its permit if it has one.
 func (t *Table) look(now flow.Time, f *Flow, prolong bool) (by begun, ok bool) {
-	hash := f.hash(t.Key)
-	s := t.of(hash)
-	s.mu.Lock()
-	if s.parts != nil {
-		if p := s.part(hash); p.n > 0 {
-			if at := p.find(f, hash); at.used && !over(at.last, now) {
-				if by, ok = at.by, true; prolong && by != passedOn && now > at.last {
-					at.last = now
-				}
-			}
+	return t.lookBy(now, f, f.hash(t.Key), prolong)
+}
+
+// lookBy is look for a flow with a hash.
+func (t *Table) lookBy(now flow.Time, f *Flow, hash uint64, prolong bool) (by begun, ok bool) {
+	for {
+		slots := t.slots(hash)
+		if slots == nil {
+			return by, ok
+		}
+		at, used := slots.find(f, hash)
+		if !used || over(flow.Time(at.last.Load()), now) {
+			return by, ok
+		}
+		by, ok = begun(at.state.Load()-1), true // read after last, which remember writes after it
+		if !prolong || by == passedOn || !at.prolong(now) || t.slots(hash) == slots {
+			return by, ok
 		}
 	}
-	s.mu.Unlock()
-	return by, ok
+}
+
+// prolong says that a packet has passed at now, and reports whether that is news.
+func (p *permit) prolong(now flow.Time) bool {
+	for {
+		last := p.last.Load()
+		if flow.Time(last) >= now {
+			return false
+		}
+		if p.last.CompareAndSwap(last, int64(now)) {
+			return true
+		}
+	}
+}
+
+// slots returns where a flow with a hash is, if anywhere.
+func (t *Table) slots(hash uint64) *slots {
+	all := t.stripes.Load()
+	if all == nil {
+		return nil
+	}
+	s := &all[hash>>58]
+	if s.parts.Load() == nil {
+		return nil
+	}
+	return s.part(hash).slots.Load()
 }
 
 // over reports whether a permit has ended by now.
@@ -139,25 +205,32 @@ func over(last, now flow.Time) bool { return now >= last.Add(Lifetime) }
 func (t *Table) Grant(now flow.Time, f Flow, from flow.Side) { t.remember(now, f, begun(from)) }
 
 // remember is Grant, also of what is passed on.
-func (t *Table) remember(now flow.Time, f Flow, by begun) {
-	hash := f.hash(t.Key)
+func (t *Table) remember(now flow.Time, f Flow, by begun) { t.rememberBy(now, &f, f.hash(t.Key), by) }
+
+// rememberBy is remember for a flow with a hash.
+func (t *Table) rememberBy(now flow.Time, f *Flow, hash uint64, by begun) {
 	s := t.of(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.parts == nil {
-		s.parts = new([parts]part)
+	if s.parts.Load() == nil {
+		s.parts.Store(new([parts]part))
 	}
 	p := s.part(hash)
 	if p.n >= p.sweepAt && (p.n < maxPerPart || now >= p.swept.Add(Lifetime/8)) {
-		p.keep(t.Key, func(s *permit) bool { return !over(s.last, now) })
+		p.keep(t.Key, func(s *permit) bool { return !over(flow.Time(s.last.Load()), now) })
 		p.swept = now
 	}
-	if at := p.find(&f, hash); at.used {
-		at.last, at.by = now, by
-	} else if p.n < maxPerPart {
-		*at = permit{f, now, by, true}
+	at, used := p.slots.Load().find(f, hash)
+	if !used {
+		if p.n == maxPerPart {
+			return
+		}
 		p.n++
+		at.flow = *f
+		at.last.Store(int64(now)) // before the state, which publishes the slot
 	}
+	at.state.Store(uint32(by) + 1)
+	at.last.Store(int64(now)) // after the state, which who reads looks at next
 }
 
 // Revoke ends the permits of flows for which gone is true. Cost: O(permits).
@@ -173,12 +246,13 @@ func (t *Table) Len() (n int) {
 
 // each calls do for the parts that have permits, with the lock of their stripe.
 func (t *Table) each(do func(*part)) {
-	for i := range t.stripes {
-		s := &t.stripes[i]
+	all := t.made()
+	for i := range all {
+		s := &all[i]
 		s.mu.Lock()
-		if s.parts != nil {
-			for k := range s.parts {
-				if p := &s.parts[k]; p.n > 0 {
+		if parts := s.parts.Load(); parts != nil {
+			for k := range parts {
+				if p := &parts[k]; p.n > 0 {
 					do(p)
 				}
 			}

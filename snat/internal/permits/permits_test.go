@@ -72,13 +72,13 @@ func TestTableIsBounded(t *testing.T) {
 		now = now.Add(Lifetime)
 	}
 	assert.Less(t, table.Len(), 3*20_000)
-	one := table.stripes[0].part(0)
+	one := table.all()[0].part(0)
 	table.Revoke(func(*Flow) bool { return true })
 	for i := uint64(0); one.n < maxPerPart; i++ {
 		if f := (Flow{Remote: [2]uint64{i}}); f.hash(0)>>54 == 0 {
 			table.Grant(now, f, flow.Inside)
 			require.True(t, table.Knows(now, f))
-			require.LessOrEqual(t, 2*one.n, len(one.slots))
+			require.LessOrEqual(t, 2*one.n, len(*one.slots.Load()))
 		}
 	}
 	for i := uint64(1 << 40); ; i++ {

@@ -49,9 +49,9 @@ func Indexes(former, names []string) (indexes []uint32, end int) {
 // There are at most as many policies as shards. wants are the policies of the instances,
 // at their present shards, or None. Cost: O(shards × (policies + instances that move)).
 func Shards(shards, policies int, wants, at []int) (policy, shard []int) {
-	votes := make([][]int, shards) // instances by shard and policy
+	votes, all := make([][]int, shards), make([]int, shards*policies) // instances by shard and policy
 	for s := range votes {
-		votes[s] = make([]int, policies)
+		votes[s] = all[s*policies:][:policies]
 	}
 	for i, s := range at {
 		if s != None {

@@ -24,25 +24,25 @@ type Admission struct {
 func (sh *State) Admit(inst *Instance, t *Tuple, outside [2]uint64, port uint16) (a Admission, reason flow.Reason) {
 	a.outside, a.pool = outside, &inst.pools[t.Family][PoolIndex(t.Proto)]
 	a.ordinal = a.pool.ordinal(outside, port)
-	if a.pool.uses[a.ordinal] == (portUse{}) {
+	if a.pool.isFree(a.ordinal) {
 		return a, flow.ReasonNoFlow
 	}
 	b := sh.space.Behavior(t.Proto)
 	a.scope = b.claimScope(inst, t)
 	if b.Opens {
-		a.claim = sh.mappings.claimed(&a.scope, a.ordinal)
+		a.claim = sh.mappings.Claimed(&a.scope, a.ordinal)
 	}
 	if a.claim == 0 {
 		return a, flow.ReasonFiltered
 	}
-	a.mapping = sh.mappings.claims.At(a.claim).mapping
+	a.mapping = sh.mappings.Claimant(a.claim)
 	return a, flow.ReasonNone
 }
 
 // Inside returns the inside socket of the mapping.
 func (sh *State) Inside(a *Admission) (addr [2]uint64, port uint16) {
-	m := sh.mappings.at(a.mapping)
-	return m.addr, m.port
+	m := sh.mappings.At(a.mapping)
+	return m.Addr, m.Port
 }
 
 // Enroll finds the record of the subscriber of an admitted tuple, where there are any,
@@ -62,7 +62,10 @@ func (sh *State) Join(now flow.Time, inst *Instance, t *Tuple, a *Admission) {
 	sh.clear(t, a.pool, a.ordinal)
 	sh.occupy(a.pool, a.ordinal, flow.ClassTCPOpening, now)
 	a.pool.shareOf(a.ordinal).created++
-	sh.mappings.join(a.mapping, a.claim, &a.scope)
+	sh.mappings.Join(a.mapping, a.claim, &a.scope)
+	if sh.holders.On() {
+		sh.beginsToHold(now, inst, t)
+	}
 }
 
 // Begun notes that the session of an admitted tuple is half-open, if such are limited.
@@ -87,15 +90,15 @@ func (sh *State) Anchor(from flow.Side, inst *Instance, t *Tuple, id flow.ID, s 
 	}
 	maps, claim := &sh.mappings, b.claimScope(inst, t)
 	_, ordinal := portOf(id, s, inst)
-	m := maps.wide.At(maps.claims.At(maps.claimed(&claim, ordinal)).mapping &^ wide)
-	if from == flow.Inside || m.anchor == 0 {
-		m.anchor = id
+	m := maps.Claimant(maps.Claimed(&claim, ordinal))
+	if from == flow.Inside || maps.Anchor(m) == 0 {
+		maps.SetAnchor(m, id)
 		return
 	}
 	if t.Proto == wire.ProtoUDP && anyRefreshes {
 		return
 	}
-	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(m.anchor)))
+	last := sh.ExpireBy(id, s, sh.Deadline(sh.At(maps.Anchor(m))))
 	if t.Proto == wire.ProtoUDP {
 		s.Track.Ack[flow.Inside] = last
 	}
@@ -110,5 +113,5 @@ func (sh *State) Alone(id flow.ID, s *flow.Session, inst *Instance) bool {
 	t := TupleOf(id, s)
 	_, ordinal := portOf(id, s, inst)
 	claim, maps := b.claimScope(inst, &t), &sh.mappings
-	return maps.at(maps.claims.At(maps.claimed(&claim, ordinal)).mapping).sessions == 1
+	return maps.At(maps.Claimant(maps.Claimed(&claim, ordinal))).Sessions == 1
 }

@@ -73,6 +73,7 @@ func TestAheadForeseesPorts(t *testing.T) {
 		require.Equal(t, len(tuples), a.n)
 		a.Fetch()
 		for i := range tuples {
+			a.Next()
 			assert.Equal(t, sh.open(t, uint32(i), &tuples[i]), a.flows[i].lowest)
 		}
 	}
@@ -85,6 +86,7 @@ func TestAheadForeseesPorts(t *testing.T) {
 		}
 		a.Fetch()
 		for i := range 8 {
+			a.Next()
 			got := sh.open(t, 3, &tuples[i])
 			if a.flows[i].words != nil {
 				assert.Equal(t, got, a.flows[i].lowest)
@@ -113,5 +115,10 @@ func TestAheadOfNothing(t *testing.T) {
 	sh.space.instances[2].Break(0, TCPIndex)
 	require.Equal(t, 3, a.n)
 	a.Fetch()
-	assert.Zero(t, testing.AllocsPerRun(10, a.Fetch))
+	assert.Zero(t, testing.AllocsPerRun(10, func() {
+		a.Fetch()
+		for range a.n + 1 {
+			a.Next()
+		}
+	}))
 }

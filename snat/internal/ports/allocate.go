@@ -8,11 +8,7 @@ import (
 
 // How an instance that owns its ports gives one to a new flow: the book of [owned].
 
-func (owned) take(now flow.Time, sh *State, inst *Instance, t Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
-	return sh.takeOwned(now, inst, &t)
-}
-
-// takeOwned is take without the copy that an interface asks for.
+// takeOwned is how an instance takes a port of its own.
 func (sh *State) takeOwned(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
 	protocol := PoolIndex(t.Proto)
 	pool := &inst.pools[t.Family][protocol]
@@ -53,7 +49,7 @@ func (sh *State) takeOwned(now flow.Time, inst *Instance, t *Tuple) (outside [2]
 		sh.joined(now, inst, t)
 	}
 	r := pool.rangeOf(ordinal)
-	free := pool.uses[ordinal] == (portUse{})
+	free := pool.isFree(ordinal)
 	if free {
 		sh.occupied(pool, ordinal)
 	}
@@ -68,9 +64,22 @@ func (sh *State) takeOwned(now flow.Time, inst *Instance, t *Tuple) (outside [2]
 
 // allocateConnection maps a flow on its own.
 func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *destinations.Scope) (int, flow.Reason) {
-	there := flow.ID(0) // on the ordinal that was asked last
+	there := flow.ID(0)                                                // on the ordinal that was asked last
+	if !sh.space.picky && !(sh.space.rules.RandomIDs && t.isQuery()) { // pick would do the same, by way of calls
+		for q := destinations.NewSearch(s, p.granted); sh.destinations.Next(&q); {
+			outside, port := p.socket(q.Ordinal)
+			if there = sh.OutsideID(t, outside, port); there == 0 {
+				return q.Ordinal, flow.ReasonNone
+			}
+			if sh.At(there).Track.Phase() == flow.TCPResetSent {
+				sh.owner.End(there, sh.At(there)) // it holds no port
+				return q.Ordinal, flow.ReasonNone
+			}
+		}
+		return 0, flow.ReasonPorts
+	}
 	ordinal, reason := sh.pick(p, inst, t, s, func(o int) bool {
-		outside, port := p.port(o)
+		outside, port := p.socket(o)
 		there = sh.OutsideID(t, outside, port)
 		return there != 0 && sh.At(there).Track.Phase() != flow.TCPResetSent
 	})
@@ -86,7 +95,7 @@ func (sh *State) allocateConnection(p *pool, inst *Instance, t *Tuple, s *destin
 // clear removes the tombstone, which holds no port, that may be left between a
 // tuple's remote and the port of an ordinal.
 func (sh *State) clear(t *Tuple, p *pool, ordinal int) {
-	outside, port := p.port(ordinal)
+	outside, port := p.socket(ordinal)
 	if id := sh.OutsideID(t, outside, port); id != 0 {
 		sh.owner.End(id, sh.At(id))
 	}
@@ -98,37 +107,37 @@ func (sh *State) allocateMapping(b *Behavior, p *pool, inst *Instance, t *Tuple,
 	maps, key, claim := &sh.mappings, b.key(inst, t), b.claimScope(inst, t)
 	ordinal, id, c := 0, uint32(0), uint32(0)
 	if b.Mapping != PerConnection {
-		id, c = maps.toward(&key, &claim)
+		id, c = maps.Toward(&key, &claim)
 	}
 	if id != 0 {
-		ordinal = int(maps.at(id).ordinal)
-		if t.loops(p.port(ordinal)) {
+		ordinal = int(maps.At(id).Ordinal)
+		if t.loops(p.socket(ordinal)) {
 			return 0, flow.ReasonHairpinLoop
 		}
-		if sh.space.rules.Limits.MappingFull(maps.at(id).sessions) {
+		if sh.space.rules.Limits.MappingFull(maps.At(id).Sessions) {
 			return 0, flow.ReasonSessionCap
 		}
-		if !maps.join(id, c, &claim) {
+		if !maps.Join(id, c, &claim) {
 			return 0, flow.ReasonMemory
 		}
 	} else {
 		var reason flow.Reason
 		ordinal, reason = sh.pick(p, inst, t, s, func(o int) bool {
 			if b.Sharing == Exclusive {
-				return p.uses[o] != portUse{}
+				return !p.isFree(o)
 			}
-			return maps.claimed(&claim, o) != 0
+			return maps.Claimed(&claim, o) != 0
 		})
 		if reason != flow.ReasonNone {
 			return 0, reason
 		}
-		if t.loops(p.port(ordinal)) { // nobody has it, so nobody is there
+		if t.loops(p.socket(ordinal)) { // nobody has it, so nobody is there
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonHairpinLoop
 		}
-		if id = maps.add(b, &key, ordinal); id == 0 || !maps.join(id, 0, &claim) {
+		if id = maps.Add(b.plain(), &key, ordinal); id == 0 || !maps.Join(id, 0, &claim) {
 			if id != 0 {
-				maps.end(id)
+				maps.End(id)
 			}
 			sh.putBack(p, t, s, ordinal)
 			return 0, flow.ReasonMemory
@@ -149,10 +158,10 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 	pool, ordinal := portOf(id, s, inst)
 	if !sh.end(pool, ordinal, s.Track.Class) {
 		was := pool.useOf(ordinal)
-		*pool.uses[ordinal].of(s.Track.Class)--
+		pool.uses.Remove(ordinal, s.Track.Class)
 		if !sh.retire(pool, ordinal, was) {
 			sh.shift(pool, ordinal, was, sh.EndedAt)
-			if pool.uses[ordinal] == (portUse{}) {
+			if pool.isFree(ordinal) {
 				sh.vacant(pool, ordinal, sh.EndedAt)
 			}
 		}
@@ -162,7 +171,7 @@ func (owned) release(sh *State, id flow.ID, s *flow.Session, inst *Instance) {
 	free, gone := true, true // for the scope, the mapping
 	if !b.PerFlow {
 		claim := b.claimScope(inst, &t)
-		free, gone = sh.mappings.leave(id, &claim, ordinal)
+		free, gone = sh.mappings.Leave(id, &claim, ordinal)
 		if b.Sharing == Exclusive {
 			free = gone
 		}

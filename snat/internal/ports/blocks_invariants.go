@@ -25,7 +25,7 @@ func (sh *State) checkBlocks() {
 				for p := range inst.pools[f] {
 					pool := &inst.pools[f][p]
 					for o := b.run(k).first; o < b.run(k).end && o < pool.granted; o++ {
-						if pool.uses[o] != (portUse{}) || pool.isShut(o) && !testBit(pool.excluded, o) {
+						if !pool.isFree(o) || pool.isShut(o) && !testBit(pool.excluded, o) {
 							busy++
 						}
 					}

@@ -1,9 +1,6 @@
 package ports
 
-import (
-	"github.com/seed-a61be3fe/natplane/internal/index"
-	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
-)
+import "github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 
 // What tests of the whole translator measure and spoil. Nothing else needs it.
 
@@ -30,16 +27,7 @@ func (sh *State) Census() (c Census) {
 		}
 		c.DestinationWords += len(d.Words(r))
 	}
-	m := &sh.mappings
-	for id := m.wide.Next(0); id != 0; id = m.wide.Next(id) {
-		if m.wide.At(id).sessions == 0 {
-			continue
-		}
-		k, steps := m.keyOf(id|wide), 1
-		for p := m.byInside.Probe(index.Tag(k.hash(&m.hasher))); p.Next() != id|wide; steps++ {
-		}
-		c.LongestMappingSearch = max(c.LongestMappingSearch, steps)
-	}
+	c.LongestMappingSearch = sh.mappings.LongestSearch()
 	return c
 }
 
@@ -56,4 +44,4 @@ func (inst *Instance) FreeBlocks() (free []int) {
 
 // Break loses the counts of an instance's ports of a family and protocol, which must not
 // happen: tests see what a translator does then.
-func (inst *Instance) Break(family, protocol int) { inst.pools[family][protocol].uses = nil }
+func (inst *Instance) Break(family, protocol int) { inst.pools[family][protocol].shares = nil }

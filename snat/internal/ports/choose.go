@@ -37,11 +37,12 @@ func destinationOf(t *Tuple) destinations.Scope {
 	return destinations.Scope{Proto: Normal(t.Proto), Family: t.Family, Addr: t.Remote, Port: t.DestPort}
 }
 
-func (b *shared) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) ([2]uint64, uint16, flow.Reason) {
-	t := &tuple
+// takeShared is how all that share ports take one.
+func (sh *State) takeShared(now flow.Time, t *Tuple) (outside [2]uint64, port uint16, _ flow.Reason) {
+	b := sh.space.shared
 	st := &b.stocks[t.Family][PoolIndex(t.Proto)]
 	if len(st.ranges) == 0 {
-		return [2]uint64{}, 0, flow.ReasonNoOutbound
+		return outside, 0, flow.ReasonNoOutbound
 	}
 	dest := destinationOf(t)
 	sh.destinations.BeginSearch()
@@ -57,17 +58,18 @@ func (b *shared) take(now flow.Time, sh *State, _ *Instance, tuple Tuple) ([2]ui
 		}
 	}
 	if reason != flow.ReasonNone {
-		return [2]uint64{}, 0, sh.destinations.Blame(reason)
+		return outside, 0, sh.destinations.Blame(reason)
 	}
-	r := st.rangeOf(ordinal)
-	if !sh.destinations.Add(dest.On(r.base/r.count), r.count, ordinal-r.base) {
+	shelf, offset := st.shelves.Split(ordinal)
+	r := &st.ranges[shelf]
+	if !sh.destinations.Add(dest.On(shelf), r.count, offset) {
 		sh.EndedAt = now
 		b.unclaim(sh, st, ordinal, flow.ClassTCPOpening)
-		return [2]uint64{}, 0, flow.ReasonMemory
+		return outside, 0, flow.ReasonMemory
 	}
-	outside, port := st.outside(r), r.first+uint16(ordinal-r.base)
+	outside, port = st.outside(r), r.portAt(ordinal)
 	if sh.Tombstones {
-		if id := sh.OutsideID(t, outside, port); id != 0 {
+		if id := sh.OutsideID(t, &outside, port); id != 0 {
 			sh.owner.End(id, sh.At(id)) // a tombstone, which holds no port
 		}
 	}
@@ -82,40 +84,41 @@ func (sh *State) chooseFresh(now flow.Time, st *stock, dest *destinations.Scope)
 	defer b.mu.Unlock()
 	d, ordinal = splitmix.Source(b.random.Uint64()), -1
 	if b.flows >= b.MaxFlows {
+		b.next.forget()
 		return d, ordinal, flow.ReasonFlowLimit
 	}
 	if b.Choice == Random {
-		if ordinal = sh.fresh(st, dest, &d); ordinal >= 0 {
-			b.claim(sh, st, ordinal, now)
+		if shelf, port := sh.fresh(st, dest, &d); shelf >= 0 {
+			b.flows++
+			st.shelves.Take(shelf, port)
+			r := &st.ranges[shelf]
+			ordinal = r.base + port
+			sh.begin(&st.pool, r, ordinal, now)
 		}
 	}
 	return d, ordinal, flow.ReasonNone
 }
 
-// fresh returns a random port without flows, or -1, on frontends that have not
-// reached their limit for the destination. Their lock must be held.
-func (sh *State) fresh(st *stock, dest *destinations.Scope, d *splitmix.Source) int {
-	limit := uint32(sh.space.shared.FlowsPerDestination)
-	for closed := uint64(0); ; {
-		total := 0
-		for i, free := range st.free {
-			if closed>>i&1 == 0 {
-				total += free
-			}
+// fresh returns a random port without flows, by its frontend and offset, on frontends that have not
+// reached their limit for the destination; the frontend is -1 if there is none. It is as foreseen, if
+// it was. Their lock must be held.
+func (sh *State) fresh(st *stock, dest *destinations.Scope, d *splitmix.Source) (shelf, port int) {
+	b := sh.space.shared
+	limit := uint32(b.FlowsPerDestination)
+	if ordinal, ok := b.next.take(st); ok {
+		if shelf, port = st.shelves.Split(ordinal); sh.destinations.Flows(dest.On(shelf)) < limit {
+			return shelf, port
 		}
-		if total == 0 {
-			return -1
+		b.next.forget()
+	}
+	for closed := uint64(0); ; closed |= 1 << shelf {
+		k := 0
+		if shelf, k = st.choose(closed, d); shelf < 0 {
+			return shelf, 0
 		}
-		i, k := 0, d.Below(total)
-		for ; closed>>i&1 != 0 || k >= st.free[i]; i++ {
-			if closed>>i&1 == 0 {
-				k -= st.free[i]
-			}
+		if sh.destinations.Flows(dest.On(shelf)) < limit {
+			return shelf, st.shelves.At(shelf, k)
 		}
-		if sh.destinations.Flows(dest.On(i)) < limit {
-			return st.ranges[i].base + st.shelf(i).at(k)
-		}
-		closed |= 1 << i
 	}
 }
 
@@ -123,7 +126,7 @@ func (sh *State) fresh(st *stock, dest *destinations.Scope, d *splitmix.Source) 
 func (sh *State) reuse(st *stock, t *Tuple, dest *destinations.Scope, d *splitmix.Source) (int, flow.Reason) {
 	limit := sh.space.shared.FlowsPerDestination
 	for range probes { // nearly always the first will do
-		ordinal := d.Below(len(st.uses))
+		ordinal := d.Below(st.uses.Len())
 		r := st.rangeOf(ordinal)
 		if int(sh.destinations.Flows(dest.On(r.base/r.count))) < limit && !sh.taken(st, r, t, ordinal-r.base) {
 			return ordinal, flow.ReasonNone
@@ -196,7 +199,7 @@ func (sh *State) preserve(st *stock, t *Tuple, dest *destinations.Scope, d *spli
 // by its offset in a range.
 func (sh *State) taken(st *stock, r *ordinals, t *Tuple, offset int) bool {
 	outside, port := st.outside(r), r.first+uint16(offset)
-	if id := sh.OutsideID(t, outside, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
+	if id := sh.OutsideID(t, &outside, port); id != 0 && sh.At(id).Track.Phase() != flow.TCPResetSent {
 		return true
 	}
 	if t.Proto != wire.ProtoUDP || !sh.HoldsUDP {
@@ -204,7 +207,7 @@ func (sh *State) taken(st *stock, r *ordinals, t *Tuple, offset int) bool {
 	}
 	over := *t
 	over.Proto = ProtoHeld
-	return sh.OutsideID(&over, outside, port) != 0
+	return sh.OutsideID(&over, &outside, port) != 0
 }
 
 // unused returns a random port of a range, by its offset from lo to hi-1, that is

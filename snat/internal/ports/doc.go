@@ -10,26 +10,28 @@
 //   - Pool: the ports of one instance for one family and protocol. An ordinal is the
 //     number of a port in its pool, in the order of consumption; a range is consecutive
 //     ordinals that are consecutive ports.
-//   - Use: what a port is used for, as a count of the sessions on it and their classes.
+//   - Use: what a port is used for, as a count of the sessions on it and their classes (package usage).
 //   - Share: what one instance has of one outside address, in counts.
 //   - Sharing: when mappings may use the same port.
 //   - Scope: as much of a destination as matters for that (package destinations).
 //   - Mapping, claim: an inside socket's outside port, and that it is used for a scope.
 //   - Home: the outside address that a subscriber is paired with. Records of subscribers
 //     are in package subscribers.
+//   - Holder: who has a port; package holders counts them, if asked to (holders.go).
 //   - Book: who hands ports out.
 //
 // # Two books
 //
-// There are two, which answer the same questions: take, release, exchange, count.
+// There are two, which answer the same questions: release, exchange, count. Each has its own way
+// to take a port ([State.Take]).
 //   - Instances own their ports. All that a flow needs is under the lock of its
 //     instance's shard. allocate.go finds the mapping, pick.go the port; lowest.go and
 //     package destinations are what Azure's load balancers do, blocks.go, subscriber.go
 //     and quarantine.go what other products do besides.
 //   - All instances share them (shared.go, choose.go). Then shards own remotes, and a
 //     flow is in the shard of its remote, so whoever competes for a port towards a
-//     destination is under one lock here too. Which ports have no flow at all is guarded
-//     by a lock of its own.
+//     destination is under one lock here too. Which ports have no flow at all (package
+//     shelves) is guarded by a lock of its own, and can be foreseen (foresight.go).
 //
 // # State and locks
 //
@@ -51,10 +53,8 @@
 // shelf. Records are in memory of package slab, random sources are values. So a copy of
 // the state is a copy of its memory, and what is written can be read back: a State, the
 // holdings of an Instance, the counts of a Frontend and the book of shared ports hold no
-// pointers but those that TestStateHoldsNoPointers lists. This is where a snapshot will
-// plug in: each of the four gets a method that writes its values in the order of its
-// fields, and one that reads them after a Layout of the same configuration was installed,
-// which makes again whatever the list names.
+// pointers but those that TestStateHoldsNoPointers lists. A snapshot has of it what only its
+// history tells, and is read after a Layout of the same configuration was installed (archive.go).
 //
 // # The way of one flow
 //
@@ -66,8 +66,8 @@
 //	changes        Exchange: closed, it only holds its port
 //	ends     Release: the mapping is left, the port vacant or in quarantine; Wake lets it go
 //
-// [Ahead] fetches beforehand what Take will read for many new flows (ahead.go); it changes
-// nothing.
+// [Ahead] fetches what Take will read for the next new flows while others begin (ahead.go); it
+// changes nothing.
 //
 // Packets of established flows do not come here. The configuration changes by way of a
 // [Layout]; see rebook.go.

@@ -1,8 +1,6 @@
 package ports
 
 import (
-	"slices"
-
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
@@ -27,7 +25,7 @@ func (inst *Instance) ForkTo(to *Instance) {
 
 // own makes a pool that has been copied as a value share nothing with the original.
 func (p *pool) own() {
-	p.ranges, p.byPort, p.uses, p.shares = slab.Clone(p.ranges), slab.Clone(p.byPort), slab.Clone(p.uses), slab.Clone(p.shares)
+	p.ranges, p.byPort, p.uses, p.shares = slab.Clone(p.ranges), slab.Clone(p.byPort), p.uses.Clone(), slab.Clone(p.shares)
 	p.shut, p.excluded, p.queue = slab.Clone(p.shut), slab.Clone(p.excluded), slab.Clone(p.queue)
 }
 
@@ -35,18 +33,9 @@ func (p *pool) own() {
 func (f *Frontend) fork() *Frontend {
 	to := &Frontend{Addr: f.Addr, Packed: f.Packed, Owner: f.Owner, Index: f.Index}
 	for p := range f.counts {
-		f.counts[p].forkTo(&to.counts[p])
+		f.counts[p].ForkTo(&to.counts[p])
 	}
 	return to
-}
-
-func (c *portCount) forkTo(to *portCount) {
-	to.allocated.Store(c.allocated.Load())
-	to.awaiting.Store(c.awaiting.Load())
-	to.inherit(c)
-	c.mu.Lock()
-	to.rises = slab.Clone(c.rises)
-	c.mu.Unlock()
 }
 
 // Fork returns a copy of sp for the shards of a table with a hasher, the same as that of the
@@ -56,7 +45,7 @@ func (sp *Space) Fork(instances []*Instance, hasher *flow.Hasher, notice *flow.N
 	to := &Space{
 		rules: sp.rules, picky: sp.picky, enrolls: sp.enrolls,
 		states: make([]*State, len(sp.states)), instances: instances, book: sp.book,
-		hasher: hasher, seeded: sp.seeded, notice: notice, tell: tell,
+		hasher: hasher, seeded: sp.seeded, notice: notice, tell: tell, counts: sp.counts,
 	}
 	to.frontends, to.order = make([]*Frontend, len(sp.frontends)), make([]*Frontend, len(sp.order))
 	for i, f := range sp.frontends {
@@ -83,7 +72,7 @@ func (b *shared) fork() *shared {
 		for p := range to.stocks[f] {
 			st := &to.stocks[f][p]
 			st.own()
-			st.busy, st.groups, st.free = slices.Clone(st.busy), slices.Clone(st.groups), slices.Clone(st.free)
+			st.shelves = st.shelves.Clone()
 		}
 	}
 	return to
@@ -98,11 +87,6 @@ func (sh *State) ForkTo(to *State, sp *Space, s *flow.Shard, owner Owner, mem *s
 		EndedAt: sh.EndedAt, Overdue: sh.Overdue, WakeAt: sh.WakeAt, remotes: sh.remotes.Fork(), sleepers: slab.Clone(sh.sleepers),
 	}
 	sp.states[sh.number] = to
-	return sh.destinations.ForkTo(&to.destinations, mem) && sh.mappings.forkTo(&to.mappings, mem) && sh.subscribers.ForkTo(&to.subscribers, mem)
-}
-
-func (t *mappings) forkTo(to *mappings, mem *slab.Memory) bool {
-	to.hasher, to.apart = t.hasher, t.apart
-	return t.narrow.ForkTo(&to.narrow, mem) && t.wide.ForkTo(&to.wide, mem) && t.byInside.ForkTo(&to.byInside, mem) &&
-		t.claims.ForkTo(&to.claims, mem) && t.byScope.ForkTo(&to.byScope, mem)
+	return sh.destinations.ForkTo(&to.destinations, mem) && sh.mappings.ForkTo(&to.mappings, mem) && sh.subscribers.ForkTo(&to.subscribers, mem) &&
+		sh.holders.ForkTo(&to.holders, mem)
 }

@@ -3,6 +3,8 @@ package ports
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // BlockSize is the number of consecutive ports that instances are granted together.
@@ -15,7 +17,7 @@ type Frontend struct {
 	Owner  owners    // by protocol
 	Index  uint32    // among the frontends in force, as long as it exists
 
-	counts [NumPools]portCount
+	counts [NumPools]usage.Total
 }
 
 // Owners names the owner of each block of eight ports, up to the last one that has any:
@@ -98,7 +100,7 @@ type FrontendUse struct {
 	Allocated       int // granted to instances, those that await removal too, or shared
 	AwaitingRemoval int // of these, those that only carry flows that began before
 	Used            int // that some new flow cannot have
-	Uses            Uses
+	Uses            usage.Uses
 	Peak            int // highest Used so far
 }
 
@@ -107,7 +109,7 @@ type FrontendUse struct {
 func (f *Frontend) Use(protocol int) FrontendUse {
 	c := &f.counts[protocol]
 	return FrontendUse{
-		Allocated: int(c.allocated.Load()), AwaitingRemoval: int(c.awaiting.Load()),
-		Used: int(c.used.Load()), Uses: c.uses(), Peak: int(c.peak.Load()),
+		Allocated: int(c.Allocated.Load()), AwaitingRemoval: int(c.Awaiting.Load()),
+		Used: c.Used(), Uses: c.Uses(), Peak: c.Peak(),
 	}
 }

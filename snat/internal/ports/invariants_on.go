@@ -4,11 +4,11 @@ package ports
 
 import (
 	"fmt"
-	"math/bits"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // Check recounts what the shard's sessions use and panics if any counter, index
@@ -21,7 +21,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 		proto    int
 		ordinal  int
 	}
-	uses := map[port]portUse{}
+	uses := map[port]usage.Port{}
 	tombstones, holds := uint64(0), uint64(0)
 	joined := map[uint32]uint32{}                        // sessions by claim
 	people := map[subscribers.Name]*subscribers.Record{} // by name
@@ -45,11 +45,8 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				atNodes[at][strideOf(max(port, nodePortFirst))] = true
 				nodePorts++
 			}
-			outside := [2]uint64{uint64(s.Outside)}
-			if id.Is6() {
-				outside = s.Addrs6().Outside
-			}
-			if got := sh.OutsideID(&t, outside, s.OutsidePort); got != id {
+			outside := OutsideOf(id, s)
+			if got := sh.OutsideID(&t, &outside, s.OutsidePort); got != id {
 				panic(fmt.Sprintf("ports: session %v is found as %#x, not %#x", sh.Info(id), got, id))
 			}
 			if got := sh.insideID(id, s); got != id && s.Track.Class != flow.ClassUDPHeld && // a socket may hold several
@@ -91,12 +88,12 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 			_, ordinal := portOf(id, s, inst)
 			k := port{inst, int(t.Family), PoolIndex(t.Proto), ordinal}
 			u := uses[k]
-			*u.of(s.Track.Class)++
+			*u.Of(s.Track.Class)++
 			uses[k] = u
 			if b := sh.space.Behavior(t.Proto); !b.PerFlow {
 				claim := b.claimScope(inst, &t)
-				c := sh.mappings.claimed(&claim, ordinal)
-				if m := sh.mappings.at(sh.mappings.claims.At(c).mapping); c == 0 || m.addr != t.Inside || m.port != t.InsidePort {
+				c := sh.mappings.Claimed(&claim, ordinal)
+				if m := sh.mappings.At(sh.mappings.Claimant(c)); c == 0 || m.Addr != t.Inside || m.Port != t.InsidePort {
 					panic(fmt.Sprintf("ports: session %v is on mapping %+v", sh.Info(id), *m))
 				}
 				joined[c]++
@@ -137,7 +134,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 		for f := range inst.pools {
 			for p := range inst.pools[f] {
 				pool := &inst.pools[f][p]
-				counts, awaiting, sleepers := portCounts{}, 0, 0
+				counts, awaiting, sleepers := usage.Counts{}, 0, 0
 				for _, s := range sh.sleepers {
 					if sh.space.asleep(&s) == pool && len(pool.queue) > 0 && !pool.queue[0].Before(resting{at: s.at}) {
 						sleepers++
@@ -155,12 +152,16 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				for _, r := range pool.queue {
 					quiet[int(r.ordinal)] = true
 				}
-				for o, u := range pool.uses {
+				for o := range pool.end() {
+					u := pool.uses.At(o)
+					if pool.isFree(o) != (u == usage.Port{}) {
+						panic(fmt.Sprintf("ports: %s port %d with %+v: free %v", inst.Name, o, u, pool.isFree(o)))
+					}
 					if o < pool.granted && pool.shut != nil {
 						if is := quiet[o] || testBit(pool.excluded, o); is != pool.isShut(o) {
 							panic(fmt.Sprintf("ports: %s port %d with %+v: shut %v, want %v", inst.Name, o, u, !is, is))
 						}
-						if quiet[o] && u != (portUse{}) {
+						if quiet[o] && u != (usage.Port{}) {
 							panic(fmt.Sprintf("ports: %s port %d with %+v rests", inst.Name, o, u))
 						}
 					}
@@ -168,11 +169,11 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 					if u != want {
 						panic(fmt.Sprintf("ports: %s port %d: %+v sessions, counted %+v", inst.Name, o, want, u))
 					}
-					if o >= pool.granted && u != (portUse{}) {
+					if o >= pool.granted && u != (usage.Port{}) {
 						awaiting++
 					}
-					if is := pool.useOf(o); is != unused {
-						counts.shift(unused, is)
+					if is := pool.useOf(o); is != usage.Unused {
+						counts.Shift(usage.Unused, is)
 					}
 				}
 				if awaiting != pool.awaiting {
@@ -186,16 +187,16 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				}
 				sum := share{}
 				for _, s := range pool.shares {
-					sum.allocated, sum.used = sum.allocated+s.allocated, sum.used+s.used
-					for is, k := range s.by {
-						sum.by[is] += k
+					sum.allocated, sum.Used = sum.allocated+s.allocated, sum.Used+s.Used
+					for is, k := range s.By {
+						sum.By[is] += k
 					}
 				}
-				if sum.allocated != pool.granted+awaiting || sum.portCounts != counts {
+				if sum.allocated != pool.granted+awaiting || sum.Counts != counts {
 					panic(fmt.Sprintf("ports: %s: shares add up to %+v", inst.Name, sum))
 				}
-				if counts != pool.portCounts {
-					panic(fmt.Sprintf("ports: %s: ports are used %+v, counted %+v", inst.Name, counts, pool.portCounts))
+				if counts != pool.Counts {
+					panic(fmt.Sprintf("ports: %s: ports are used %+v, counted %+v", inst.Name, counts, pool.Counts))
 				}
 			}
 		}
@@ -207,37 +208,7 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 	}
 	sh.checkSubscribers(people)
 	sh.checkBlocks()
-	sh.mappings.check(joined)
-}
-
-// check panics unless the claims have exactly these sessions, and the mappings
-// those of their claims.
-func (t *mappings) check(joined map[uint32]uint32) {
-	onMapping := map[uint32]uint32{}
-	for id, want := range joined {
-		c := t.claims.At(id)
-		if c.sessions != want {
-			panic(fmt.Sprintf("ports: claim %+v has %d sessions", *c, want))
-		}
-		onMapping[c.mapping] += want
-	}
-	for id, want := range onMapping {
-		if m := t.at(id); m.sessions != want {
-			panic(fmt.Sprintf("ports: mapping %+v has %d sessions", *m, want))
-		}
-	}
-	if n := t.narrow.Len() + t.wide.Len(); n != len(onMapping) || t.claims.Len() != len(joined) {
-		panic(fmt.Sprintf("ports: %d mappings and %d claims, %d and %d have sessions", n, t.claims.Len(), len(onMapping), len(joined)))
-	}
-	apart := 0
-	for id := range onMapping {
-		if t.keyOf(id).peer.apart {
-			apart++
-		}
-	}
-	if apart != t.apart {
-		panic(fmt.Sprintf("ports: %d mappings are apart, counted %d", apart, t.apart))
-	}
+	sh.mappings.Check(joined)
 }
 
 // checkSubscribers compares the records of subscribers with what their sessions
@@ -249,16 +220,8 @@ func (sh *State) checkSubscribers(people map[subscribers.Name]*subscribers.Recor
 		}
 		return
 	}
-	count := func(m *mapping) {
-		if m.sessions > 0 {
-			people[subscribers.Name{Addr: m.addr, Instance: m.instance, Family: m.family}].Ports[PoolIndex(m.proto)]++
-		}
-	}
-	for i := sh.mappings.narrow.Next(0); i != 0; i = sh.mappings.narrow.Next(i) {
-		count(sh.mappings.narrow.At(i))
-	}
-	for i := sh.mappings.wide.Next(0); i != 0; i = sh.mappings.wide.Next(i) {
-		count(&sh.mappings.wide.At(i).mapping)
+	for _, m := range sh.mappings.All() {
+		people[subscribers.Name{Addr: m.Addr, Instance: m.Instance, Family: m.Family}].Ports[PoolIndex(m.Proto)]++
 	}
 	idle, active, halfOpen := 0, map[uint32]int{}, 0
 	homes := map[*outsideAddr]int{}
@@ -326,7 +289,7 @@ func (sp *Space) Check() {
 	if b == nil {
 		return
 	}
-	uses := map[*stock]map[int]portUse{}
+	uses := map[*stock]map[int]usage.Port{}
 	flows := 0
 	ids := make([]flow.ID, 0, 1024)
 	for _, sh := range sp.states {
@@ -341,10 +304,10 @@ func (sp *Space) Check() {
 				}
 				st, ordinal := sh.space.shared.stockOf(id, s)
 				if uses[st] == nil {
-					uses[st] = map[int]portUse{}
+					uses[st] = map[int]usage.Port{}
 				}
 				u := uses[st][ordinal]
-				if *u.of(s.Track.Class)++; !Held(s.Track.Class) {
+				if *u.Of(s.Track.Class)++; !usage.Held(s.Track.Class) {
 					flows++
 				}
 				uses[st][ordinal] = u
@@ -360,39 +323,21 @@ func (sp *Space) Check() {
 		for p := range b.stocks[f] {
 			st := &b.stocks[f][p]
 			want, inUse := uses[st], 0
-			for i, r := range st.ranges {
-				shelf := st.shelf(i)
-				for at, u := range st.uses[r.base : r.base+r.count] {
-					if u != (portUse{}) {
+			for _, r := range st.ranges {
+				for at := range r.count {
+					u := st.uses.At(r.base + at)
+					if !st.isFree(r.base + at) {
 						inUse++
 						if want := want[r.base+at]; u != want {
 							panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", r.base+at, want, u))
 						}
-					}
-					if testBit(shelf.busy, at) != (u != portUse{}) {
-						panic(fmt.Sprintf("ports: shared port %d with %+v is not where it belongs", r.base+at, u))
 					}
 				}
 			}
 			if inUse != len(want) {
 				panic(fmt.Sprintf("ports: %d shared ports have sessions, counted %d", len(want), inUse))
 			}
-			for i := range st.free {
-				shelf, free := st.shelf(i), 0
-				for group := range shelf.groups {
-					words := shelf.busy[group*groupWords : min((group+1)*groupWords, len(shelf.busy))]
-					used := 0
-					for _, w := range words {
-						used += bits.OnesCount64(w)
-					}
-					if free += 64*len(words) - used; used != int(shelf.groups[group]) {
-						panic(fmt.Sprintf("ports: %d ports of a group in use, counted %d", used, shelf.groups[group]))
-					}
-				}
-				if free != *shelf.free {
-					panic(fmt.Sprintf("ports: %d ports of a frontend are free, counted %d", free, *shelf.free))
-				}
-			}
+			st.shelves.Check(func(shelf, port int) bool { return st.isFree(st.ranges[shelf].base + port) })
 		}
 	}
 }
@@ -443,10 +388,8 @@ func (sh *State) CheckCost() (ports int) {
 		if inst == nil || inst.Shard != sh.number {
 			continue
 		}
-		for f := range inst.pools {
-			for p := range inst.pools[f] {
-				ports += len(inst.pools[f][p].uses)
-			}
+		for pool := range inst.each() {
+			ports += pool.end()
 		}
 	}
 	return ports

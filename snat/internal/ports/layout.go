@@ -93,8 +93,12 @@ func (l *Layout) own(frontend uint32, protocol int, first uint16, count int, who
 		f = newFrontend(was.Addr, int(was.Index))
 		for p := range f.Owner {
 			f.Owner[p].blocks = slices.Clone(was.Owner[p].blocks)
+			f.counts[p].Allocated.Store(was.counts[p].Allocated.Load())
 		}
 		l.byAddr[f.Addr], l.Frontends[frontend] = f, f
+		if l.settled { // then Order is
+			l.Order[slices.Index(l.Order, was)] = f
+		}
 	}
 	f.Owner[protocol].own(first, count, who)
 }
@@ -119,7 +123,7 @@ func (l *Layout) settleOwners() {
 			continue
 		}
 		for p := range f.Owner {
-			f.counts[p].allocated.Store(int64(f.Owner[p].trim()))
+			f.counts[p].Allocated.Store(int64(f.Owner[p].trim()))
 		}
 		if k, known := l.index[f.Addr]; known && f.Owner.equal(&l.before[k].Owner) {
 			f = l.before[k]

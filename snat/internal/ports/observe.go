@@ -1,6 +1,10 @@
 package ports
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
+)
 
 // What can be seen of ports. The lock of the instance's shard must be held.
 
@@ -9,14 +13,14 @@ type PoolUse struct {
 	Allocated       int // granted, or awaiting removal and in use
 	AwaitingRemoval int // of these, those that are no longer granted
 	Used            int // that at least one new flow could not get
-	Uses            Uses
+	Uses            usage.Uses
 	Peak            int // highest Used so far
 }
 
 // Use returns the use of an instance's ports of a family and protocol.
 func (inst *Instance) Use(family, protocol int) PoolUse {
 	p := &inst.pools[family][protocol]
-	return PoolUse{Allocated: p.granted + p.awaiting, AwaitingRemoval: p.awaiting, Used: p.used, Uses: p.portCounts.uses(), Peak: p.peak}
+	return PoolUse{Allocated: p.granted + p.awaiting, AwaitingRemoval: p.awaiting, Used: int(p.Used), Uses: p.Counts.Uses(), Peak: p.peak}
 }
 
 // ShareUse is what an instance uses of one frontend's ports of one family and protocol.
@@ -25,7 +29,7 @@ type ShareUse struct {
 	Awaiting bool       // these ports are no longer granted
 
 	Allocated, Used int
-	Uses            Uses
+	Uses            usage.Uses
 	Created, Failed uint64 // flows that got a port here; packets that got none
 }
 
@@ -38,7 +42,7 @@ func (inst *Instance) Shares(all []ShareUse, family, protocol int) []ShareUse {
 	}
 	for i := range p.shares {
 		s := &p.shares[i]
-		all = append(all, ShareUse{netAddr(family, s.outside), s.awaiting, s.allocated, s.used, s.portCounts.uses(), s.created, s.failed})
+		all = append(all, ShareUse{netAddr(family, s.outside), s.awaiting, s.allocated, int(s.Used), s.Counts.Uses(), s.created, s.failed})
 	}
 	return all
 }
@@ -74,7 +78,7 @@ func (inst *Instance) Bytes() (n int) {
 	for f := range inst.pools {
 		n += inst.blocks[f].bytes()
 		for p := range inst.pools[f] {
-			n += len(inst.pools[f][p].uses)*8 + inst.pools[f][p].closed.bytes()
+			n += inst.pools[f][p].uses.Bytes() + inst.pools[f][p].closed.bytes()
 		}
 	}
 	return n
@@ -95,7 +99,7 @@ func (sh *State) PortBytes() (n int) {
 	for i := range sh.sleepers {
 		n += cap(sh.space.asleep(&sh.sleepers[i]).queue)
 	}
-	return 16*n + 8*sh.destinations.Scratch() + sh.remotes.Bytes()
+	return 16*n + 8*sh.destinations.Scratch() + sh.remotes.Bytes() + sh.holders.Bytes()
 }
 
 // OnlyFrontend returns the address whose ports a flow could have got, if it is
@@ -104,11 +108,11 @@ func (sh *State) OnlyFrontend(inst *Instance, t *Tuple) (only netip.Addr, ok boo
 	p := sh.space.book.pool(inst, t.Family, PoolIndex(t.Proto))
 	for i := range p.ranges {
 		if p.outside(&p.ranges[i]) != p.outside(&p.ranges[0]) {
-			return netip.Addr{}, false
+			return only, false
 		}
 	}
 	if len(p.ranges) == 0 {
-		return netip.Addr{}, false
+		return only, false
 	}
 	return netAddr(int(p.family), p.outside(&p.ranges[0])), true
 }

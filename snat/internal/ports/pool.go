@@ -1,28 +1,34 @@
 package ports
 
 import (
+	"iter"
 	"math/rand/v2"
 	"slices"
+	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // Instance is what an instance has of ports. It lives in one shard, whose lock guards
 // the pools and what is counted; the rest is immutable.
 type Instance struct {
-	Index  uint32       // in the translator; in keys of sessions it is the VNI
-	Shard  int          // index of the shard that it lives in
-	Realm  uint32       // address space of Addr4, Addr6 and what is behind it
 	Name   string       // unique
-	Addr4  uint32       // own address, 0 if none
-	Addr6  [2]uint64    // likewise
+	Addr6  [2]uint64    // own address, zero if none
 	Public [2][2]uint64 // public address that stands for the own one, by family; zero if none
 
 	Deterministic *deterministic.Parameters // nil if there is none, and so is
 	mapping       *deterministic.Mapping
+
+	// What every new flow reads comes last, next to the holdings: together they have
+	// fewer cache lines.
+	Index uint32 // in the translator; in keys of sessions it is the VNI
+	Realm uint32 // address space of Addr4, Addr6 and what is behind it
+	Addr4 uint32 // own address, 0 if none
+	Shard int    // index of the shard that it lives in
 
 	// Masquerades says that sources behind the instance get its own address
 	// first, so that ports are unique among them (the node of its pods).
@@ -34,6 +40,8 @@ type Instance struct {
 // holdings is the state of an instance's ports. It names everything by index, so that a
 // copy of what it holds is a copy of the state.
 type holdings struct {
+	created, failed uint64 // sessions; guarded as the book says; here because each new one writes it
+
 	pools  [2][NumPools]pool // by family (0 is IPv4) and protocol
 	addrs  [2][]outsideAddr  // by family, in the order in which they are granted
 	blocks [2]blocks         // by family; without any if there are none
@@ -42,8 +50,7 @@ type holdings struct {
 	draws       bool         // random is in use
 	subscribers int          // that have sessions, where they are counted
 
-	created, failed uint64 // sessions; guarded as the book says
-	drawn           uint64 // random identifiers so far
+	drawn uint64 // random identifiers so far
 }
 
 // Owns reports whether an address is the instance's own.
@@ -78,23 +85,29 @@ const MaxPoolPorts = destinations.MaxPorts
 // An ordinal numbers the ports of the pool in the order in which they are
 // consumed, 0 first. Guarded by the shard's lock.
 type pool struct {
+	closed
+
+	// What a new flow reads is poolHot bytes, from shut on.
 	instance uint32 // index of whose it is
 	family   uint8
 	protocol uint8
-
 	ranges   []ordinals
-	byPort   []uint32  // indexes of ranges, by outside address and first port
-	uses     []portUse // by ordinal
-	granted  int       // ordinals for new flows; those from here on await removal
-	awaiting int       // ports that await removal and have sessions
-	portCounts
-	peak int // highest used
+	granted  int // ordinals for new flows; those from here on await removal
+	shares   []share
+	peak     int // highest used
+	usage.Counts
+	uses usage.Ports // by ordinal; without room until the first port is used
 
-	shares []share
-	failed uint64 // packets refused while no port was granted
-
-	closed
+	byPort   []uint32 // indexes of ranges, by outside address and first port
+	awaiting int      // ports that await removal and have sessions
+	failed   uint64   // packets refused while no port was granted
 }
+
+// poolHot is how many bytes of a pool, and shareHot how many of a share, a new flow reads.
+const (
+	poolHot  = unsafe.Offsetof(pool{}.uses) + unsafe.Sizeof([]uint16(nil)) - unsafe.Offsetof(closed{}.shut)
+	shareHot = unsafe.Offsetof(share{}.Counts) + unsafe.Offsetof(usage.Counts{}.By) + (uintptr(usage.Active)+1)*unsafe.Sizeof(uint32(0))
+)
 
 // ordinals is a run of consecutive ordinals that are consecutive ports.
 type ordinals struct {
@@ -116,6 +129,13 @@ func (p *pool) end() int {
 
 // outside returns the outside address of a range, as tuples hold it.
 func (p *pool) outside(r *ordinals) [2]uint64 { return p.shares[r.share].outside }
+
+// socket is port where the address stays: where many flows pass, a copy takes longer than
+// what is done with it.
+func (p *pool) socket(ordinal int) (outside *[2]uint64, port uint16) {
+	r := p.rangeOf(ordinal)
+	return &p.shares[r.share].outside, r.portAt(ordinal)
+}
 
 // port returns the outside address, as tuples hold it, and the port of an ordinal.
 func (p *pool) port(ordinal int) (outside [2]uint64, port uint16) {
@@ -150,15 +170,28 @@ func (p *pool) rangeOf(ordinal int) *ordinals {
 // ordinal is the inverse of port: it returns that of a port of an outside address, as
 // tuples hold it. Cost: O(log ranges).
 func (p *pool) ordinal(outside [2]uint64, port uint16) int {
+	o := p.find(outside, port)
+	if o < 0 {
+		panic("ports: a session uses a port that its instance does not own")
+	}
+	return o
+}
+
+// find is ordinal, and -1 if p has no such port.
+func (p *pool) find(outside [2]uint64, port uint16) int {
 	i := 0
-	if len(p.ranges) > 1 {
+	switch len(p.ranges) {
+	case 0:
+		return -1
+	case 1:
+	default:
 		i = int(p.byPort[max(p.rangesUpTo(outside, port), 1)-1])
 	}
 	r := &p.ranges[i]
 	if d := int(port) - int(r.first); d >= 0 && d < r.count && p.outside(r) == outside {
 		return r.base + d
 	}
-	panic("ports: a session uses a port that its instance does not own")
+	return -1
 }
 
 // rangesUpTo returns how many ranges begin at or before a port of an outside address, in
@@ -186,9 +219,9 @@ type outsideAddr struct {
 
 // closed is what of a pool is shut, if anything can be: nil maps nothing.
 type closed struct {
-	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
 	excluded []uint64 // by ordinal
 	queue    heap.Heap[resting]
+	shut     []uint64 // by ordinal: resting or excluded, the latter with sessions too
 }
 
 // resting is a port in quarantine.
@@ -204,9 +237,10 @@ type share struct {
 	frontend uint32 // index, as long as there are ranges
 	awaiting bool
 
+	created uint64
+	usage.Counts
 	allocated int
-	portCounts
-	created, failed uint64
+	failed    uint64
 }
 
 // blocks are those of an instance and family, under its shard's lock.
@@ -298,11 +332,19 @@ func (p *pool) add(f *Frontend, first uint16, count int, until flow.Time) {
 
 // eachRange visits all ranges of ports of the instance.
 func (inst *Instance) eachRange(visit func(*pool, *ordinals)) {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			pool := &inst.pools[f][p]
-			for i := range pool.ranges {
-				visit(pool, &pool.ranges[i])
+	for pool := range inst.each() {
+		for i := range pool.ranges {
+			visit(pool, &pool.ranges[i])
+		}
+	}
+}
+
+// each iterates over the pools of an instance, which has none if it is nil.
+func (inst *Instance) each() iter.Seq[*pool] {
+	return func(yield func(*pool) bool) {
+		for i := 0; inst != nil && i < len(inst.pools)*NumPools; i++ {
+			if !yield(&inst.pools[i/NumPools][i%NumPools]) {
+				return
 			}
 		}
 	}
@@ -319,10 +361,7 @@ type sleeper struct {
 // portOf returns the pool and ordinal of a session's outside port, which is the
 // instance's own.
 func portOf(id flow.ID, s *flow.Session, inst *Instance) (*pool, int) {
-	family, outside := 0, [2]uint64{uint64(s.Outside)}
-	if id.Is6() {
-		family, outside = 1, s.Addrs6().Outside
-	}
+	family, outside := outsideOf(id, s)
 	pool := &inst.pools[family][PoolIndex(s.Proto())]
 	return pool, pool.ordinal(outside, s.OutsidePort)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // Ports that are given to nobody: those that have just been freed, and those that
@@ -29,17 +30,17 @@ func (s sleeper) Before(o sleeper) bool { return s.at < o.at }
 // reopen ends the quarantine of a port at a time.
 func (sh *State) reopen(p *pool, ordinal int, at flow.Time) {
 	p.shut[ordinal>>6] &^= 1 << (ordinal & 63)
-	sh.shift(p, ordinal, useResting, at)
+	sh.shift(p, ordinal, usage.Resting, at)
 	sh.vacant(p, ordinal, at)
 }
 
 // retire puts a port into quarantine if it has just lost its last session and the
 // rules ask for that, and reports whether it has done so. was is what the port was
 // used for.
-func (sh *State) retire(p *pool, ordinal int, was use) (rests bool) {
+func (sh *State) retire(p *pool, ordinal int, was usage.Use) (rests bool) {
 	q := &sh.space.rules.Quarantine
 	if q.Hold == 0 || q.ExemptTCP && p.protocol == TCPIndex || p.shut == nil ||
-		p.uses[ordinal] != (portUse{}) || ordinal >= p.granted || testBit(p.excluded, ordinal) {
+		!p.isFree(ordinal) || ordinal >= p.granted || testBit(p.excluded, ordinal) {
 		return false
 	}
 	sh.rest(p, resting{sh.EndedAt, uint32(ordinal)}, was)
@@ -47,7 +48,7 @@ func (sh *State) retire(p *pool, ordinal int, was use) (rests bool) {
 }
 
 // rest puts a port without sessions into quarantine; was is what it was used for.
-func (sh *State) rest(p *pool, r resting, was use) {
+func (sh *State) rest(p *pool, r resting, was usage.Use) {
 	q := &sh.space.rules.Quarantine
 	p.shut[r.ordinal>>6] |= 1 << (r.ordinal & 63)
 	sh.shift(p, int(r.ordinal), was, r.at)
@@ -129,24 +130,21 @@ func (sh *State) Wake(now flow.Time) {
 // had been freed at now. Cost: O(ports).
 func (sh *State) HoldFree(now flow.Time, inst *Instance) {
 	q := sh.space.rules.Quarantine
-	for f := range inst.pools {
-		for protocol := range inst.pools[f] {
-			p := &inst.pools[f][protocol]
-			if q.Hold == 0 || q.ExemptTCP && protocol == TCPIndex {
-				continue
+	for p := range inst.each() {
+		if q.Hold == 0 || q.ExemptTCP && p.protocol == TCPIndex {
+			continue
+		}
+		var free []resting // before any of those that rest is set free
+		for o := range p.granted {
+			if p.isFree(o) && !p.isShut(o) {
+				free = append(free, resting{now, uint32(o)})
 			}
-			var free []resting // before any of those that rest is set free
-			for o := range p.granted {
-				if p.uses[o] == (portUse{}) && !p.isShut(o) {
-					free = append(free, resting{now, uint32(o)})
-				}
-			}
-			for _, r := range free {
-				sh.occupied(p, int(r.ordinal))
-			}
-			for _, r := range free {
-				sh.rest(p, r, unused)
-			}
+		}
+		for _, r := range free {
+			sh.occupied(p, int(r.ordinal))
+		}
+		for _, r := range free {
+			sh.rest(p, r, usage.Unused)
 		}
 	}
 }
@@ -154,17 +152,14 @@ func (sh *State) HoldFree(now flow.Time, inst *Instance) {
 // shutters gives the pools of an instance that has been laid out anew the means to
 // shut ports, where something may be.
 func (inst *Instance) shutters(a *Rules, excluded *Exclusions) {
-	for f := range inst.pools {
-		for protocol := range inst.pools[f] {
-			p := &inst.pools[f][protocol]
-			if p.granted == 0 || a.Quarantine.Hold == 0 && !a.Excludes {
-				continue
-			}
-			words := (p.granted + 63) / 64
-			p.closed = closed{excluded: make([]uint64, words)}
-			p.exclude(excluded[protocol])
-			p.shut = slices.Clone(p.excluded)
+	for p := range inst.each() {
+		if p.granted == 0 || a.Quarantine.Hold == 0 && !a.Excludes {
+			continue
 		}
+		words := (p.granted + 63) / 64
+		p.closed = closed{excluded: make([]uint64, words)}
+		p.exclude(excluded[p.protocol])
+		p.shut = slices.Clone(p.excluded)
 	}
 }
 
@@ -196,7 +191,7 @@ func (sh *State) countExcluded(now flow.Time, p *pool) {
 	}
 	for o := range p.granted {
 		if testBit(p.excluded, o) {
-			sh.shift(p, o, unused, now)
+			sh.shift(p, o, usage.Unused, now)
 		}
 	}
 }
@@ -209,6 +204,9 @@ func (sp *Space) Resume(l *Layout) {
 	}
 	hold := sp.rules.Quarantine.Hold
 	for _, sh := range sp.states {
+		if sh == nil {
+			continue
+		}
 		sleepers := sh.sleepers
 		sh.sleepers, sh.WakeAt = nil, Never
 		for _, s := range sleepers {
@@ -222,13 +220,10 @@ func (sp *Space) Resume(l *Layout) {
 		if hold == 0 {
 			break
 		}
-		for f := range old.pools {
-			for protocol := range old.pools[f] {
-				was := &old.pools[f][protocol]
-				for _, r := range was.queue {
-					outside, port := was.port(int(r.ordinal))
-					sp.restAgain(l, protocol, netAddr(f, outside), port, r.at)
-				}
+		for was := range old.each() {
+			for _, r := range was.queue {
+				outside, port := was.port(int(r.ordinal))
+				sp.restAgain(l, int(was.protocol), netAddr(int(was.family), outside), port, r.at)
 			}
 		}
 	}
@@ -242,11 +237,11 @@ func (sp *Space) restAgain(l *Layout, protocol int, outside netip.Addr, port uin
 	}
 	inst := l.instances[f.Owner[protocol].Instance(port)-1]
 	p := &inst.pools[flow.Family(outside)][protocol]
-	if o := p.ordinal(f.Packed, port); o < p.granted && p.uses[o] == (portUse{}) && p.shut != nil && !p.isShut(o) &&
+	if o := p.ordinal(f.Packed, port); o < p.granted && p.isFree(o) && p.shut != nil && !p.isShut(o) &&
 		!(protocol == TCPIndex && sp.rules.Quarantine.ExemptTCP) {
 		sh := sp.states[inst.Shard]
 		sh.occupied(p, o)
-		sh.rest(p, resting{at, uint32(o)}, unused)
+		sh.rest(p, resting{at, uint32(o)}, usage.Unused)
 	}
 }
 

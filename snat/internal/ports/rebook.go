@@ -8,6 +8,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/holders"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/mappings"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
@@ -38,6 +40,9 @@ func (sp *Space) Lay(n int) *Layout {
 		if f != nil {
 			l.index[f.Addr] = uint32(i)
 		}
+	}
+	if sp.awaited != nil {
+		l.awaiting, sp.awaited = sp.awaited, nil
 	}
 	if l.shared = sp.shared != nil; l.shared { // whose ports stay what they are
 		for _, f := range sp.order {
@@ -74,7 +79,6 @@ func (l *Layout) Settle(r *Rules, excluded *Exclusions) {
 	for _, inst := range l.fresh {
 		inst.shutters(r, excluded)
 		inst.divide(r.SubscriberBlockSize, r.Class)
-		inst.makeUses()
 	}
 	for _, old := range l.former {
 		if old != nil && !l.goesOn(old) {
@@ -133,18 +137,16 @@ func (l *Layout) Concerns(sh *State) bool {
 // Compare returns how many ports an instance gets and loses, which becomes next, or is
 // removed if that is nil.
 func (l *Layout) Compare(old, next *Instance) (granted, reclaimed int) {
-	for f := range old.pools {
-		for p := range old.pools[f] {
-			pool, still := &old.pools[f][p], 0
-			for i := range pool.ranges {
-				if r := &pool.ranges[i]; next != nil && r.until == 0 {
-					still += l.still(old.Index, pool, r)
-				}
+	for pool := range old.each() {
+		still := 0
+		for i := range pool.ranges {
+			if r := &pool.ranges[i]; next != nil && r.until == 0 {
+				still += l.still(old.Index, pool, r)
 			}
-			reclaimed += pool.granted - still
-			if next != nil {
-				granted += next.pools[f][p].granted - still
-			}
+		}
+		reclaimed += pool.granted - still
+		if next != nil {
+			granted += next.pools[pool.family][pool.protocol].granted - still
 		}
 	}
 	return granted, reclaimed
@@ -214,20 +216,9 @@ func (l *Layout) Await() bool {
 		inst, f := l.instances[b.instance], l.frontend(b.addr)
 		inst.pools[flow.Family(b.addr)][b.protocol].add(f, b.block*BlockSize, k*BlockSize, until)
 		l.own(f.Index, b.protocol, b.block*BlockSize, k*BlockSize, newOwner(inst.Index, inst.Shard))
-		inst.makeUses()
 		l.Until = min(l.Until, until)
 	}
 	return len(blocks) > 0
-}
-
-// makeUses makes room for the uses of all ports that there is none for.
-func (inst *Instance) makeUses() {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			pool := &inst.pools[f][p]
-			pool.uses = append(pool.uses, make([]portUse, pool.end()-len(pool.uses))...)
-		}
-	}
 }
 
 // Install puts a layout into force, with the rules it was settled by, without the sessions
@@ -240,7 +231,7 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
 	for _, f := range l.Order {
 		if k, known := l.index[f.Addr]; known && f != l.before[k] {
 			for p := range f.counts {
-				f.counts[p].inherit(&l.before[k].counts[p])
+				f.counts[p].Inherit(&l.before[k].counts[p])
 			}
 		}
 	}
@@ -250,6 +241,11 @@ func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
 		sp.install(now, l, inst)
 	}
 	sp.instances = l.instances
+	for _, sh := range sp.states {
+		if sh != nil && sh.holders.On() && l.Concerns(sh) {
+			sh.holders.Follow(func(index uint32) *holders.Table { return sh.countsFor(l, index) })
+		}
+	}
 }
 
 // install puts one instance into force.
@@ -261,26 +257,22 @@ func (sp *Space) install(now flow.Time, l *Layout, inst *Instance) {
 	if old != nil {
 		inst.created, inst.failed, inst.drawn = old.created, old.failed, old.drawn
 	}
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			pool := &inst.pools[f][p]
-			if old != nil {
-				pool.peak = old.pools[f][p].peak
-				pool.inherit(&old.pools[f][p])
-			}
-			sp.states[inst.Shard].countExcluded(now, pool)
+	for pool := range inst.each() {
+		if old != nil {
+			was := &old.pools[pool.family][pool.protocol]
+			pool.peak = was.peak
+			pool.inherit(was)
 		}
+		sp.states[inst.Shard].countExcluded(now, pool)
 	}
 }
 
 // withdraw takes the ports that an instance uses out of the counts of frontends.
 func (inst *Instance) withdraw(frontends []*Frontend) {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			for i := range inst.pools[f][p].shares {
-				if s := &inst.pools[f][p].shares[i]; s.used > 0 {
-					frontends[s.frontend].counts[p].withdraw(&s.portCounts)
-				}
+	for pool := range inst.each() {
+		for i := range pool.shares {
+			if s := &pool.shares[i]; s.Used > 0 {
+				frontends[s.frontend].counts[pool.protocol].Withdraw(&s.Counts)
 			}
 		}
 	}
@@ -300,7 +292,7 @@ func (sh *State) Forget(now flow.Time, l *Layout) {
 
 // Booking is what a session that is off the books has been booked as.
 type Booking struct {
-	mapping mappingKey
+	mapping mappings.Key
 	anchor  bool // of that mapping
 }
 
@@ -316,14 +308,17 @@ func (sh *State) Detach(id flow.ID) (k Booking) {
 	if !b.PerFlow {
 		claim := b.claimScope(inst, &t)
 		_, ordinal := portOf(id, s, inst)
-		m := maps.claims.At(maps.claimed(&claim, ordinal)).mapping
-		k.mapping = maps.keyOf(m)
-		k.anchor = m&wide != 0 && maps.wide.At(m&^wide).anchor == id
-		_, gone = maps.leave(id, &claim, ordinal)
+		m := maps.Claimant(maps.Claimed(&claim, ordinal))
+		k.mapping = maps.KeyOf(m)
+		k.anchor = maps.Anchor(m) == id
+		_, gone = maps.Leave(id, &claim, ordinal)
 	}
 	if sh.space.enrolls {
 		sh.Completes(inst, id, s, s.Track.Class)
 		sh.left(inst, &t, gone)
+	}
+	if sh.holders.On() {
+		sh.ceasesToHold(id, s)
 	}
 	return k
 }
@@ -343,25 +338,28 @@ func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
 			return false
 		}
 		if k.anchor {
-			sh.mappings.wide.At(of &^ wide).anchor = id
+			sh.mappings.SetAnchor(of, id)
 		}
 	}
 	subscriber := uint32(0)
 	if sh.space.enrolls {
 		if subscriber = sh.returned(now, inst, &t, gone); subscriber == 0 {
 			if !b.PerFlow {
-				sh.mappings.leave(id, &claim, ordinal)
+				sh.mappings.Leave(id, &claim, ordinal)
 			}
 			return false
 		}
 	}
-	if pool.uses[ordinal] == (portUse{}) {
+	if pool.isFree(ordinal) {
 		sh.occupied(pool, ordinal)
 	}
 	sh.occupy(pool, ordinal, s.Track.Class, now)
 	if sh.space.enrolls {
 		sh.ownBlock(pool, subscriber, ordinal)
 		sh.begins(subscriber, id, s)
+	}
+	if sh.holders.On() {
+		sh.holdsAgain(id, s)
 	}
 	return true
 }
@@ -371,19 +369,19 @@ func (sh *State) Attach(now flow.Time, id flow.ID, k *Booking) bool {
 // there.
 func (sh *State) rejoin(k *Booking, b *Behavior, s *destinations.Scope, ordinal int) (id uint32, first bool) {
 	maps := &sh.mappings
-	c := maps.claimed(s, ordinal)
+	c := maps.Claimed(s, ordinal)
 	switch {
 	case c != 0:
-		id = maps.claims.At(c).mapping
+		id = maps.Claimant(c)
 	case b.Mapping != PerConnection:
-		id = maps.find(&k.mapping)
+		id = maps.Find(&k.mapping)
 	}
 	if first = id == 0; first {
-		id = maps.add(b, &k.mapping, ordinal)
+		id = maps.Add(b.plain(), &k.mapping, ordinal)
 	}
-	if id != 0 && !maps.join(id, c, s) {
+	if id != 0 && !maps.Join(id, c, s) {
 		if first {
-			maps.end(id)
+			maps.End(id)
 		}
 		id = 0
 	}
@@ -393,11 +391,9 @@ func (sh *State) rejoin(k *Booking, b *Behavior, s *destinations.Scope, ordinal 
 // Awaits reports whether ports of the instance await removal, or have done so
 // since the configuration changed last.
 func (inst *Instance) Awaits() bool {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			if pool := &inst.pools[f][p]; pool.granted < pool.end() {
-				return true
-			}
+	for pool := range inst.each() {
+		if pool.granted < pool.end() {
+			return true
 		}
 	}
 	return false
@@ -405,11 +401,9 @@ func (inst *Instance) Awaits() bool {
 
 // Ports returns how many ports an instance is granted, and how many await removal.
 func (inst *Instance) Ports() (granted, awaiting int) {
-	for f := range inst.pools {
-		for p := range inst.pools[f] {
-			granted += inst.pools[f][p].granted
-			awaiting += inst.pools[f][p].awaiting
-		}
+	for pool := range inst.each() {
+		granted += pool.granted
+		awaiting += pool.awaiting
 	}
 	return granted, awaiting
 }

@@ -4,9 +4,10 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
-	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/chance"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/usage"
 )
 
 // Ports that all instances share, as those of a NAT gateway: which they are and what of
@@ -16,7 +17,7 @@ import (
 // must have been set, and nothing may use a port yet.
 func (sp *Space) Share(c Shared) {
 	b := &shared{Shared: c, shards: uint64(len(sp.states))}
-	b.random = sharedRandom(sp.rules.Seed)
+	b.random = chance.Seeded(sp.rules.Seed)
 	b.key = b.random.Uint64() | 1
 	count := int(b.LastPort) - int(b.FirstPort) + 1
 	for _, addr := range b.Frontends {
@@ -26,16 +27,16 @@ func (sp *Space) Share(c Shared) {
 			st := &b.stocks[flow.Family(addr)][protocol]
 			st.family, st.protocol = uint8(flow.Family(addr)), uint8(protocol)
 			st.add(f, b.FirstPort, count, 0)
-			st.addShelf(count)
-			f.counts[protocol].allocated.Store(int64(count))
+			st.shelves.Add(count)
+			f.counts[protocol].Allocated.Store(int64(count))
 			f.Owner[protocol].blocks = slices.Repeat([]owner{1 << shardShift}, 65536/BlockSize) // somebody's: whose depends on the remote
 		}
 	}
 	for f := range b.stocks {
 		for p := range b.stocks[f] {
 			st := &b.stocks[f][p]
-			st.uses = make([]portUse, len(st.ranges)*count)
-			st.granted = len(st.uses)
+			st.granted = len(st.ranges) * count
+			st.makeUses()
 		}
 	}
 	sp.shared, sp.book = b, b
@@ -79,10 +80,10 @@ func (b *shared) exchange(sh *State, id flow.ID, s *flow.Session, _ *Instance, w
 	st, ordinal := b.stockOf(id, s)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !Held(was) {
+	if !usage.Held(was) {
 		b.flows--
 	}
-	if !Held(is) {
+	if !usage.Held(is) {
 		b.flows++
 	}
 	sh.exchange(&st.pool, ordinal, was, is)
@@ -95,9 +96,9 @@ func (b *shared) claim(sh *State, st *stock, ordinal int, now flow.Time) bool {
 		return false
 	}
 	b.flows++
-	if st.uses[ordinal] == (portUse{}) {
-		r := st.rangeOf(ordinal)
-		st.shelf(r.base / r.count).take(ordinal - r.base)
+	if st.isFree(ordinal) {
+		b.next.forget()
+		st.shelves.Take(st.shelves.Split(ordinal))
 	}
 	sh.occupy(&st.pool, ordinal, flow.ClassTCPOpening, now)
 	return true
@@ -117,15 +118,17 @@ func (b *shared) claimAnother(sh *State, st *stock, ordinal int, now flow.Time) 
 func (b *shared) unclaim(sh *State, st *stock, ordinal int, c flow.Class) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !Held(c) {
+	if !usage.Held(c) {
 		b.flows--
 	}
-	was := st.useOf(ordinal)
-	*st.uses[ordinal].of(c)--
-	sh.shift(&st.pool, ordinal, was, sh.EndedAt)
-	if st.uses[ordinal] == (portUse{}) {
-		r := st.rangeOf(ordinal)
-		st.shelf(r.base / r.count).put(ordinal - r.base)
+	if !sh.end(&st.pool, ordinal, c) {
+		was := st.useOf(ordinal)
+		st.uses.Remove(ordinal, c)
+		sh.shift(&st.pool, ordinal, was, sh.EndedAt)
+	}
+	if st.isFree(ordinal) {
+		b.next.forget()
+		st.shelves.Put(st.shelves.Split(ordinal))
 	}
 }
 
@@ -156,10 +159,12 @@ func (b *shared) pool(_ *Instance, family uint8, protocol int) *pool {
 
 // bytes returns the memory that shared ports take, touched or not.
 func (b *shared) bytes() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for f := range b.stocks {
 		for p := range b.stocks[f] {
 			st := &b.stocks[f][p]
-			n += len(st.uses)*int(unsafe.Sizeof(portUse{})) + len(st.busy)*8 + len(st.groups)*2
+			n += st.uses.Bytes() + st.shelves.Bytes()
 		}
 	}
 	return n
@@ -189,7 +194,7 @@ func (sp *Space) SharedUses() (all []SharedUse) {
 		for p := range b.numStocks() {
 			st := &b.stocks[family][p]
 			f := sp.frontends[st.shares[next[family]].frontend]
-			all = append(all, SharedUse{addr, p, f.Use(p), st.free[next[family]]})
+			all = append(all, SharedUse{addr, p, f.Use(p), st.shelves.Free()[next[family]]})
 		}
 		next[family]++
 	}

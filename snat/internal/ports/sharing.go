@@ -4,17 +4,18 @@ import (
 	"fmt"
 
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/mappings"
 )
 
 // key names the mapping of a tuple's inside socket towards its remote.
-func (b *Behavior) key(inst *Instance, t *Tuple) mappingKey {
-	k := mappingKey{instance: inst.Index, port: t.InsidePort, proto: t.Proto, family: t.Family, addr: t.Inside}
+func (b *Behavior) key(inst *Instance, t *Tuple) mappings.Key {
+	k := mappings.Key{Instance: inst.Index, Port: t.InsidePort, Proto: t.Proto, Family: t.Family, Addr: t.Inside}
 	switch b.Mapping {
 	case EndpointIndependent:
 	case AddressDependent:
-		k.peer.addr = t.Remote
+		k.Peer.Addr = t.Remote
 	case AddressAndPortDependent, PerConnection:
-		k.peer = peer{addr: t.Remote, port: t.DestPort}
+		k.Peer = mappings.Peer{Addr: t.Remote, Port: t.DestPort}
 	default:
 		panic(fmt.Sprintf("ports: unhandled %v", b.Mapping))
 	}
@@ -43,20 +44,5 @@ func scopeIn(s *destinations.Scope, index uint32, t *Tuple, sharing Sharing) {
 	}
 }
 
-// mappingKey names a mapping.
-type mappingKey struct {
-	instance uint32
-	port     uint16
-	proto    uint8
-	family   uint8
-	addr     [2]uint64
-	peer     peer
-}
-
-// peer is the part of a remote that a mapping is for; what it leaves out is zero.
-type peer struct {
-	addr  [2]uint64
-	port  uint16
-	apart bool    // addr and port are a scope, for which the socket's usual mapping could not be used
-	_     [5]byte // the same size everywhere
-}
+// plain reports whether mappings are for all remotes, and none of them begins sessions.
+func (b *Behavior) plain() bool { return b.Mapping == EndpointIndependent && !b.Opens }

@@ -7,6 +7,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/internal/heap"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/destinations"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/holders"
+	"github.com/seed-a61be3fe/natplane/snat/internal/ports/mappings"
 	"github.com/seed-a61be3fe/natplane/snat/internal/ports/subscribers"
 )
 
@@ -18,10 +20,11 @@ type Space struct {
 	picky   bool // see Rules.picky
 	enrolls bool // subscribers have records
 
-	states    []*State    // by shard
-	instances []*Instance // by index; nil where none is
-	frontends []*Frontend // by index; nil where none is
-	order     []*Frontend // in the order of their first use
+	states    []*State               // by shard; nil until it is made
+	instances []*Instance            // by index; nil where none is
+	frontends []*Frontend            // by index; nil where none is
+	order     []*Frontend            // in the order of their first use
+	awaited   map[awaiting]flow.Time // what awaits removal in the next layout; see ArchivePlaces
 
 	book   book    // who hands ports out
 	shared *shared // it, if all instances share the ports; else nil; immutable
@@ -31,12 +34,14 @@ type Space struct {
 	notice *flow.Notice
 
 	tell func(Event) // nil if nobody listens
+
+	counts holders.Rules // who holds ports, zero if nobody asks; immutable
 }
 
 // NewSpace returns a Space whose instances own their ports, for so many shards of a
-// table with that hasher. notice is raised when a State's WakeAt becomes earlier. Every
-// shard has to be given to it by [State.Init], and the rules by [Space.Install], before
-// it is used.
+// table with that hasher. notice is raised when a State's WakeAt becomes earlier. A
+// shard has to be given to it by [State.Init] before an instance is there, and the rules by
+// [Space.Install], before it is used.
 func NewSpace(shards int, hasher *flow.Hasher, seed uint64, notice *flow.Notice) *Space {
 	return &Space{states: make([]*State, shards), book: owned{}, hasher: hasher, seeded: flow.NewHasher(seed), notice: notice}
 }
@@ -57,7 +62,9 @@ func (sp *Space) setRules(r Rules, tell func(Event)) {
 	sp.rules, sp.tell = r, tell
 	sp.picky, sp.enrolls = r.picky(), r.enrolls()
 	for _, sh := range sp.states {
-		sh.destinations.Spread = sp.picky
+		if sh != nil {
+			sh.destinations.Spread = sp.picky
+		}
 	}
 }
 
@@ -68,13 +75,9 @@ func (sp *Space) Frontends() (all, order []*Frontend) { return sp.frontends, sp.
 // Behavior returns that of an IP protocol.
 func (sp *Space) Behavior(proto uint8) *Behavior { return &sp.rules.Behaviors[PoolIndex(proto)] }
 
-// book is who hands ports out. There are two: instances own theirs, or all share
+// book is who has ports and takes them back. There are two: instances own theirs, or all share
 // them. The shard's lock must be held.
 type book interface {
-	// take finds and claims the outside port of a new flow. It gets a copy of the tuple,
-	// because what a pointer behind an interface points to would have to be allocated.
-	take(now flow.Time, sh *State, inst *Instance, t Tuple) (outside [2]uint64, port uint16, reason flow.Reason)
-
 	// release gives the port of a session back.
 	release(sh *State, id flow.ID, s *flow.Session, inst *Instance)
 
@@ -136,9 +139,11 @@ type State struct {
 	WakeAt flow.Time
 
 	destinations destinations.Table
-	mappings     mappings
+	mappings     mappings.Table
 	subscribers  subscribers.Table
 	remotes      destinations.Sketch // of sessions with node ports
+
+	holders holders.Table // counts nothing unless asked to
 
 	sleepers    heap.Heap[sleeper] // those with ports in quarantine
 	runs, parts []run              // scratch, see candidates and classes
@@ -151,8 +156,12 @@ func (sh *State) Init(sp *Space, number int, s *flow.Shard, owner Owner, mem *sl
 	sh.Shard, sh.space, sh.owner, sh.number, sh.hasher, sh.WakeAt = s, sp, owner, number, *sp.hasher, Never
 	sp.states[number] = sh
 	sh.destinations.Init(sp.hasher, mem)
-	sh.mappings.init(sp.hasher, mem)
+	sh.destinations.Spread = sp.picky
+	sh.mappings.Init(sp.hasher, mem)
 	sh.subscribers.Init(sp.hasher, mem)
+	if sp.counts.Window > 0 {
+		sh.holders.Init(sp.hasher, mem, sp.counts)
+	}
 }
 
 // Close forgets everything. The memory that Init was given must have been released.
@@ -160,7 +169,9 @@ func (sh *State) Close() {
 	sh.sleepers, sh.WakeAt = nil, Never
 	sh.destinations.Close()
 	sh.subscribers.Close()
-	sh.remotes, sh.mappings.apart = destinations.Sketch{}, 0
+	sh.mappings.Close()
+	sh.holders.Close()
+	sh.remotes = destinations.Sketch{}
 }
 
 // Take finds and claims the outside port of a new flow: the lowest one of the
@@ -168,13 +179,21 @@ func (sh *State) Close() {
 // otherwise. It fails if and only if none is, a limit is reached, or memory is short.
 func (sh *State) Take(now flow.Time, inst *Instance, t *Tuple) (outside [2]uint64, port uint16, reason flow.Reason) {
 	if sh.space.shared == nil {
-		return sh.takeOwned(now, inst, t)
+		outside, port, reason = sh.takeOwned(now, inst, t)
+	} else {
+		outside, port, reason = sh.takeShared(now, t)
 	}
-	return sh.space.book.take(now, sh, inst, *t)
+	if reason == flow.ReasonNone && sh.holders.On() {
+		sh.beginsToHold(now, inst, t)
+	}
+	return outside, port, reason
 }
 
 // Release gives the outside port of a session back, unless it is its node's.
 func (sh *State) Release(id flow.ID, s *flow.Session, inst *Instance) {
+	if sh.holders.On() && s.Kind().HoldsPort() {
+		sh.ceasesToHold(id, s)
+	}
 	switch {
 	case !s.Kind().HoldsPort():
 	case sh.space.shared == nil:
@@ -188,6 +207,9 @@ func (sh *State) Release(id flow.ID, s *flow.Session, inst *Instance) {
 // class until now.
 func (sh *State) Exchange(id flow.ID, s *flow.Session, inst *Instance, was, is flow.Class) {
 	sh.space.book.exchange(sh, id, s, inst, was, is)
+	if sh.holders.On() {
+		sh.holdsFor(id, s, was, is)
+	}
 }
 
 // CountCreated counts a new session of an instance.
@@ -199,8 +221,11 @@ func (sh *State) CountCreated(inst *Instance) {
 	sh.space.shared.count(&inst.created)
 }
 
-// CountRefused counts a flow of an instance that gets no port.
-func (sh *State) CountRefused(inst *Instance, t *Tuple) {
+// CountRefused counts a flow of an instance that gets no port for a reason.
+func (sh *State) CountRefused(inst *Instance, t *Tuple, reason flow.Reason) {
+	if sh.holders.On() {
+		sh.wants(inst, t, reason)
+	}
 	sh.space.book.count(&inst.failed)
 	sh.space.book.refused(inst, t.Family, PoolIndex(t.Proto))
 }
@@ -218,20 +243,24 @@ func (sh *State) BeginSearch() { sh.destinations.BeginSearch() }
 // Blame is explained at BeginSearch.
 func (sh *State) Blame(reason flow.Reason) flow.Reason { return sh.destinations.Blame(reason) }
 
-// OutsideID returns the session between a remote and an outside socket, or 0.
-func (sh *State) OutsideID(t *Tuple, outside [2]uint64, port uint16) flow.ID {
+// OutsideID returns the session between the remote of a tuple and an outside socket, or 0,
+// and notes the hash of what it has looked up; see [Tuple.OutsideHash]. The address is not
+// passed by value: copies through memory would be half of what the look-up takes.
+func (sh *State) OutsideID(t *Tuple, outside *[2]uint64, port uint16) flow.ID {
 	if t.Family == 0 {
 		var k flow.Key
 		t.outsideKey(&k, outside, port)
-		return sh.LookupOutside(&k, sh.hasher.Hash(&k))
+		t.outsideHash = sh.hasher.HashParts(k.Src, k.Dst, uint32(t.DestPort)<<16|uint32(port), k.VNIProto)
+		return sh.LookupOutside(&k, t.outsideHash)
 	}
 	var k flow.Key6
 	t.outsideKey6(&k, outside, port)
-	return sh.LookupOutside6(&k, sh.hasher.Hash6(&k))
+	t.outsideHash = sh.hasher.Hash6(&k)
+	return sh.LookupOutside6(&k, t.outsideHash)
 }
 
 // outsideHash returns the hash of what OutsideID looks up.
-func (sh *State) outsideHash(t *Tuple, outside [2]uint64, port uint16) uint64 {
+func (sh *State) outsideHash(t *Tuple, outside *[2]uint64, port uint16) uint64 {
 	if t.Family == 0 {
 		var k flow.Key
 		t.outsideKey(&k, outside, port)

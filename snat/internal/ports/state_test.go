@@ -101,7 +101,7 @@ func TestPointersAreNoticed(t *testing.T) {
 		Lists   []struct{ List []int }
 		From    *outer
 		Ask     func()
-		Memory  slab.Slab[mapping]
+		Memory  slab.Slab[resting]
 	}
 	require.Equal(t, []string{"inner.Name", "outer.Deep", "outer.Lists", "outer.From", "outer.Ask"}, pointers(reflect.TypeFor[outer](), ""))
 }

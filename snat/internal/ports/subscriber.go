@@ -49,7 +49,7 @@ func (inst *Instance) homeOf(t *Tuple) int {
 // subscriber has.
 func (sh *State) enrollAt(now flow.Time, inst *Instance, t *Tuple, mapping uint32) flow.Reason {
 	reason := sh.enroll(now, inst, t)
-	if sh.space.rules.Limits.MappingFull(sh.mappings.at(mapping).sessions) {
+	if sh.space.rules.Limits.MappingFull(sh.mappings.At(mapping).Sessions) {
 		reason = flow.ReasonSessionCap
 	}
 	return reason

@@ -18,6 +18,11 @@ type Tuple struct {
 
 	subscriber uint32 // record of whose flow it is, while a port is allocated and where that matters; else 0
 	Hairpin    bool   // it goes on from the inside to the inside
+
+	// InsideHash is the hash of the key that the inside sends, as its session will have it,
+	// or 0 if that is not known.
+	InsideHash  uint64
+	outsideHash uint64 // see OutsideHash
 }
 
 // TupleOf returns the tuple of a session.
@@ -39,11 +44,13 @@ func (t *Tuple) read(id flow.ID, s *flow.Session) {
 
 // OutsideOf returns the address of a session's outside socket.
 func OutsideOf(id flow.ID, s *flow.Session) [2]uint64 {
-	if id.Is6() {
-		return s.Addrs6().Outside
-	}
-	return [2]uint64{uint64(s.Outside)}
+	_, outside := outsideOf(id, s)
+	return outside
 }
+
+// OutsideHash returns the hash of the key that the remote sends to the outside socket that
+// [State.OutsideID] was last asked about for t, or 0 if it was not asked yet.
+func (t *Tuple) OutsideHash() uint64 { return t.outsideHash }
 
 // InsideAddr returns the inside address of a tuple.
 func (t *Tuple) InsideAddr() netip.Addr { return netAddr(int(t.Family), t.Inside) }
@@ -59,6 +66,9 @@ func RemoteOf(id flow.ID, s *flow.Session) netip.Addr {
 func BegunInside(s *flow.Session) bool {
 	return s.Proto() == wire.ProtoTCP && s.Kind() != flow.KindForwarded && s.Track.Phase() != flow.TCPResetSent && s.Track.Initiator() == flow.Inside
 }
+
+// Unpacked returns an address of a family that is held as tuples hold it; see [Packed].
+func Unpacked(family uint8, a [2]uint64) netip.Addr { return netAddr(int(family), a) }
 
 // netAddr returns an address of a family that is held as tuples hold it.
 func netAddr(family int, a [2]uint64) netip.Addr {
@@ -83,21 +93,21 @@ func (t *Tuple) InsideKey6(instance uint32) flow.Key6 {
 
 // outsideKey makes k the key of the packets that the remote sends to an outside socket,
 // without a copy.
-func (t *Tuple) outsideKey(k *flow.Key, outside [2]uint64, port uint16) {
+func (t *Tuple) outsideKey(k *flow.Key, outside *[2]uint64, port uint16) {
 	k.Src, k.Dst = uint32(t.Remote[0]), uint32(outside[0])
 	k.SrcPort, k.DstPort, k.VNIProto = t.DestPort, port, uint32(t.Proto)
 }
 
 // outsideKey6 is outsideKey for IPv6.
-func (t *Tuple) outsideKey6(k *flow.Key6, outside [2]uint64, port uint16) {
-	k.Src, k.Dst = t.Remote, outside
+func (t *Tuple) outsideKey6(k *flow.Key6, outside *[2]uint64, port uint16) {
+	k.Src, k.Dst = t.Remote, *outside
 	k.SrcPort, k.DstPort, k.VNIProto = t.DestPort, port, uint32(t.Proto)
 }
 
 // loops reports whether a hairpinned packet would leave with the socket that it is
 // sent to.
-func (t *Tuple) loops(outside [2]uint64, port uint16) bool {
-	return t.Hairpin && t.DestPort == port && t.Remote == outside
+func (t *Tuple) loops(outside *[2]uint64, port uint16) bool {
+	return t.Hairpin && t.DestPort == port && t.Remote == *outside
 }
 
 // The protocols as array indexes.

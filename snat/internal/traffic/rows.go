@@ -35,6 +35,15 @@ type Row struct {
 	_      [48]byte // three cache lines
 }
 
+// Add adds what another row counts.
+func (r *Row) Add(o *Row) {
+	for p := range r.Counts {
+		for side := range r.Counts[p] {
+			r.Counts[p][side].Add(&o.Counts[p][side])
+		}
+	}
+}
+
 // indexes is ports.PoolIndex without a branch, for what packets carry that are
 // translated in sessions; 0 is that of TCP.
 var indexes = [256]uint8{wire.ProtoUDP: ports.UDPIndex, wire.ProtoICMP: ports.QueryIndex, wire.ProtoICMPv6: ports.QueryIndex}

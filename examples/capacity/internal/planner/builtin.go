@@ -26,22 +26,22 @@ func builtIn() *Site {
 			NodePools:           []overlay.NodePool{{Name: "nodepool1", Count: 3}},
 			LoadBalancerProfile: overlay.LoadBalancerProfile{ManagedOutboundIPCount: 1},
 		},
-		Start: func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+		Start: func(c overlay.ClusterConfig) (*Running, error) {
 			cluster, err := overlay.New(c)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			for i, n := range cluster.Nodes() {
 				for _, d := range perNode {
 					for j := range d.pods {
 						if _, err := cluster.AddPod(n.Name, fmt.Sprintf("%s-%d", d.name, i*d.pods+j)); err != nil {
 							cluster.Close()
-							return nil, nil, err
+							return nil, err
 						}
 					}
 				}
 			}
-			return cluster, whatif.Pods(cluster), nil
+			return &Running{Cluster: cluster, Hosts: whatif.Pods(cluster)}, nil
 		},
 	}
 }

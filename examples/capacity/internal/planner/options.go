@@ -9,10 +9,14 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/capacity/stories"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
@@ -26,11 +30,15 @@ type options struct {
 
 	until     time.Duration
 	sweep     sweep
+	warmUp    time.Duration // before the settings of the sweep; 0 means that they are there from the beginning
 	recommend bool
 	headroom  int // per cent
 	cuts      bool
 	scale     scale
 	seed      uint64
+	upgrade   upgrading
+	story     string // a name, listStories, or ""
+	html      string // a file, or ""
 	json, csv bool
 
 	given map[string]bool // flags on the command line
@@ -42,7 +50,10 @@ const (
 	defaultHeadroom = 20                  // our choice
 	maxHeadroom     = 90                  // whatif.Wish
 
-	// storySweep is the sweep of the story.
+	// listStories is the -story that lists them all.
+	listStories = "list"
+
+	// storySweep is the sweep of a run without flags.
 	storySweep = "ports=auto,2048 idle=4m,30m reuse=off,on"
 )
 
@@ -80,11 +91,16 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.StringVar(&inside, "inside", "", "`CIDR`s of the hosts of a capture, separated by commas (default the private addresses)")
 	fs.DurationVar(&o.until, "until", defaultUntil, "how `long` the simulated traffic goes on, up to 744h")
 	fs.StringVar(&sweep, "sweep", "", "`settings` to try all combinations of, such as 'ips=1..8 ports=auto,1024,2048 idle=4m,10m,30m'; also "+others())
+	fs.DurationVar(&o.warmUp, "warm-up", 0, "how `long` the cluster goes on as it is before it is changed to the settings of -sweep (default: not at all)")
 	fs.BoolVar(&o.recommend, "recommend", false, "find the cheapest setting that refuses and cuts nothing: the fewest outbound IPs, then the fewest ports, then the longest idle timeout")
-	fs.IntVar(&o.headroom, "headroom", defaultHeadroom, "per `cent` of a node's ports that -recommend keeps free at the peak, 0 to 90")
+	fs.IntVar(&o.headroom, "headroom", defaultHeadroom, "`percent` of a node's ports that -recommend keeps free at the peak, 0 to 90")
 	fs.BoolVar(&o.cuts, "accept-cuts", false, "let -recommend take idle timeouts that cut connections, because they rest for longer")
 	fs.StringVar(&scale, "scale", "", "`pool=nodes` to begin with another number of nodes; several separated by commas")
 	fs.Uint64Var(&o.seed, "seed", 1, "`number` that decides all chance")
+	var upgrade string
+	fs.StringVar(&upgrade, "upgrade", "", "`settings` of an upgrade of a node pool under the workload, such as 'pool=nodepool1 at=10m surge=33%'; also "+upgradeOthers())
+	fs.Func("story", "`name` of an advice of the field to show, with the numbers before and after; list lists them all", text(&o.story))
+	fs.Func("html", "`file` to write a page with plots to, besides the report", text(&o.html))
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	fs.BoolVar(&o.csv, "csv", false, "print a line for each setting, with a header")
 	if err := command.Parse(fs, args, synopsis, help); err != nil {
@@ -92,15 +108,20 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	}
 	o.given = make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
-	if o.story() && !o.given["sweep"] && !o.given["recommend"] {
+	errs := []error{o.validateStory()}
+	switch s := stories.Named(o.story); {
+	case s != nil:
+		o.until = s.Until
+		sweep, o.given["sweep"] = s.Sweep, true
+	case o.builtIn() && !o.given["sweep"] && !o.given["recommend"] && !o.given["upgrade"] && !o.given["warm-up"]:
 		sweep, o.recommend = storySweep, true
 		o.given["sweep"] = true
 	}
-	errs := []error{o.validate()}
+	errs = append(errs, o.validate())
 	for _, list := range []struct {
 		option, text string
 		read         func(string) []error
-	}{{"inside", inside, o.addInside}, {"sweep", sweep, o.sweep.set}, {"scale", scale, o.scale.set}} {
+	}{{"inside", inside, o.addInside}, {"sweep", sweep, o.sweep.set}, {"scale", scale, o.scale.set}, {"upgrade", upgrade, o.upgrade.set}} {
 		if !o.given[list.option] {
 			continue
 		}
@@ -108,11 +129,14 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 			errs = append(errs, fmt.Errorf("-%s %w", list.option, err))
 		}
 	}
+	if o.upgrade.at > 0 && o.upgrade.at >= o.until {
+		errs = append(errs, fmt.Errorf("-upgrade %q: at=%v must be less than -until %v", o.upgrade.text, o.upgrade.at, o.until))
+	}
 	return o, errors.Join(errs...)
 }
 
-// story reports whether cluster and workload are the built-in ones.
-func (o *options) story() bool { return len(o.clusters) == 0 && o.workload == "" && o.trace == "" }
+// builtIn reports whether cluster and workload are the built-in ones.
+func (o *options) builtIn() bool { return len(o.clusters) == 0 && o.workload == "" && o.trace == "" }
 
 // filled refuses an empty value.
 func filled(text string) error {
@@ -135,12 +159,36 @@ func (o *options) addInside(text string) (errs []error) {
 	return errs
 }
 
+// validateStory returns all mistakes about -story.
+func (o *options) validateStory() error {
+	if o.story == "" || o.story == listStories {
+		return nil
+	}
+	var errs []error
+	if stories.Named(o.story) == nil {
+		errs = append(errs, fmt.Errorf("-story %q: must be list, or one of %s", o.story, strings.Join(stories.Names(), ", ")))
+	}
+	for _, other := range []string{"cluster", "workload", "trace", "scale", "sweep", "until", "upgrade", "warm-up"} {
+		if o.given[other] {
+			errs = append(errs, fmt.Errorf("-%s: a story has its own", other))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // validate returns all mistakes that parsing does not see, one line each.
 func (o *options) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.until <= 0 || o.until > maxUntil {
 		bad("-until %v: must be above 0 and at most 744h", o.until)
+	}
+	switch {
+	case !o.given["warm-up"]:
+	case !o.given["sweep"] && o.story == "":
+		bad("-warm-up: needs -sweep")
+	case o.warmUp < 0 || o.warmUp >= o.until:
+		bad("-warm-up %v: must be 0s or more, and less than -until", o.warmUp)
 	}
 	if o.headroom < 0 || o.headroom > maxHeadroom {
 		bad("-headroom %d: must be 0 to %d", o.headroom, maxHeadroom)
@@ -156,6 +204,15 @@ func (o *options) validate() error {
 	}
 	if len(o.clusters) > 0 && o.workload == "" && o.trace == "" {
 		bad("-cluster: needs -workload or -trace, which say what is sent")
+	}
+	if info, err := os.Stat(o.html); o.html != "" && err == nil && !info.Mode().IsRegular() {
+		bad("-html %s: must be a file", o.html)
+	}
+	if info, err := os.Stat(filepath.Dir(o.html)); o.html != "" && (err != nil || !info.IsDir()) {
+		bad("-html %s: there is no directory %s", o.html, filepath.Dir(o.html))
+	}
+	if o.html != "" && slices.Contains(append([]string{o.workload, o.trace}, o.clusters...), o.html) {
+		bad("-html %s: it is read as well", o.html)
 	}
 	if o.json && o.csv {
 		bad("-csv: with -json there is one object")

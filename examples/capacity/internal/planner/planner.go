@@ -1,13 +1,15 @@
-// Package planner is the command capacity: its flags, what it simulates, and the report about
-// that. The command itself says more (go doc ./examples/capacity).
+// Package planner is the command capacity: its flags, and what it simulates. The command itself says
+// more (go doc ./examples/capacity).
 //
-//	options     the command line; sweep, the settings that it asks for
-//	Site        the cluster and its pods: of files, or built in
-//	answer      what the simulations have come to
-//	report      the answer for people; document and table, for programs
+//	options, settings   the command line, and the settings of -sweep in it (options.go, settings.go)
+//	Site, Traffic       the cluster, its pods, and what they send: of files, built in, or a story's
+//	run                 one run: what is read (planner.go), simulated (simulate.go, upgrade.go), found (answer.go)
+//
+// What a run has found is an [answer.Answer]; package report prints it for people, and the module in
+// ../../page draws it.
 //
 // It is a package so that two commands can be made of it: one that needs nothing but this module,
-// and one in a module of its own that also reads what [Command].Open reads. A run is one call of
+// and one in a module of its own that also reads files of YAML. A run is one call of
 // [Command.Run], and nothing is shared between two of them. It starts as many goroutines as there
 // are cores; results do not depend on that, or on the clock.
 package planner
@@ -18,13 +20,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
+	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/answer"
+	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/report"
+	"github.com/seed-a61be3fe/natplane/examples/capacity/stories"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/overlay"
@@ -37,11 +38,15 @@ type Command struct {
 	Cluster func(files []string) (*Site, error)
 
 	// Workload reads the file of -workload.
-	Workload func(file string) (whatif.Workload, error)
+	Workload func(file string) (*Traffic, error)
 
 	// HandOver does what a command line with such files asks for where Cluster and Workload are nil,
 	// and returns the exit status.
 	HandOver func(ctx context.Context, args []string, stdout, stderr io.Writer) (int, error)
+
+	// Page makes ready to draw pages: draw reads what -json prints and writes HTML, and done gives back
+	// what Page has taken.
+	Page func(ctx context.Context, stderr io.Writer) (draw func(json io.Reader, html io.Writer) error, done func() error, err error)
 }
 
 // Site is a cluster and the pods that run in it.
@@ -49,23 +54,54 @@ type Site struct {
 	Config      overlay.ClusterConfig
 	NotModelled []string // what the files say and the cluster is without, a sentence each
 
-	// Start is that of [whatif.Plan].
-	Start func(overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error)
+	// Start makes a cluster of a changed configuration and starts its pods. It may be called several
+	// times at once.
+	Start func(overlay.ClusterConfig) (*Running, error)
 }
 
-// answer is what the simulations of a run have come to.
-type answer struct {
+// Running is a cluster whose pods have been started.
+type Running struct {
+	Cluster *overlay.Cluster
+	Hosts   []whatif.Host // the pods
+	Pending []string      // pods that found no node, a sentence each
+}
+
+// start is Start as [whatif.Plan] has it.
+func (s *Site) start(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+	r, err := s.Start(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.Cluster, r.Hosts, nil
+}
+
+// Traffic is what the pods send.
+type Traffic struct {
+	whatif.Workload
+
+	// Locate tells problems that a simulation has with the workload by where they stand in its file;
+	// nil if there is none.
+	Locate func(error) error
+}
+
+// run is one run: what is asked for, and what the simulations have come to.
+type run struct {
 	options  options
+	story    *stories.Story        // nil without one
 	config   overlay.ClusterConfig // as it is
 	workload whatif.Workload
+	locate   func(error) error
 	skipped  []string // what of the trace is left out, a sentence each
 	omitted  []string // Site.NotModelled
+	pending  []string // Running.Pending, of the setting as it is
 	nodes    int
 	hosts    int
 
 	now         *whatif.Result // of the setting as it is
+	course      *answer.Course // likewise
 	rows        []whatif.Row   // of the sweep
 	best        *whatif.Recommendation
+	upgraded    *answer.Upgrade
 	none        string // why there is no recommendation
 	interrupted bool
 }
@@ -79,7 +115,10 @@ func (c Command) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	}
 	elsewhere := 0
 	status := command.Run("capacity", stderr, parse, func() (err error) {
-		if (len(o.clusters) > 0 || o.workload != "") && c.HandOver != nil {
+		switch {
+		case o.story == listStories:
+			return listAll(stdout)
+		case (len(o.clusters) > 0 || o.workload != "") && c.HandOver != nil:
 			elsewhere, err = c.HandOver(ctx, args, stdout, stderr)
 			return err
 		}
@@ -88,31 +127,56 @@ func (c Command) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	return max(status, elsewhere)
 }
 
+// listAll lists the stories.
+func listAll(stdout io.Writer) error {
+	w := bufio.NewWriter(stdout)
+	t := page.New(w, stdout).Table("lw")
+	for _, s := range stories.All() {
+		t.Row(s.Name, s.Title+": "+s.Why)
+	}
+	t.Print()
+	return w.Flush()
+}
+
 // work does what the command line asks for and prints the report.
-func (c Command) work(ctx context.Context, o options, stdout, stderr io.Writer) error {
-	a, site, err := c.prepare(o)
+func (c Command) work(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	r, site, err := c.prepare(o)
 	if err != nil {
 		return err
 	}
+	var draw func(io.Reader, io.Writer) error
+	if o.html != "" { // before the simulations, for it may fail
+		var done func() error
+		if draw, done, err = c.Page(ctx, stderr); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, done()) }()
+	}
 	bar := page.NewBar(stderr)
-	err = a.simulate(ctx, site, bar)
+	err = r.simulate(ctx, site, bar)
 	bar.Clear()
 	if err != nil {
 		return err
 	}
+	a := r.answer()
+	if draw != nil {
+		if err := writePage(o.html, a, draw); err != nil {
+			return fmt.Errorf("-html %s: %w", o.html, err)
+		}
+	}
 	w := bufio.NewWriter(stdout)
 	switch {
 	case o.json:
-		err = a.writeJSON(w)
+		err = a.WriteJSON(w)
 	case o.csv:
-		err = a.writeCSV(w)
+		err = a.WriteCSV(w)
 	default:
-		a.writeText(page.New(w, stdout))
+		report.Write(page.New(w, stdout), a)
 	}
 	if err = errors.Join(err, w.Flush()); err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
-	if a.interrupted {
+	if r.interrupted {
 		return command.ErrInterrupted
 	}
 	return nil
@@ -120,30 +184,30 @@ func (c Command) work(ctx context.Context, o options, stdout, stderr io.Writer) 
 
 // prepare reads all files, and tries cluster and workload once, so that all that is wrong with
 // them is told before anything is simulated.
-func (c Command) prepare(o options) (*answer, *Site, error) {
-	a, site, err := c.read(o)
+func (c Command) prepare(o options) (*run, *Site, error) {
+	r, site, err := c.read(o)
 	if err != nil {
 		return nil, nil, err
 	}
-	if o.given["seed"] || a.workload.Seed == 0 {
-		a.workload.Seed = o.seed
+	if o.given["seed"] || r.workload.Seed == 0 {
+		r.workload.Seed = o.seed
 	}
-	if o.given["seed"] || a.config.Seed == 0 {
-		a.config.Seed = o.seed
+	if o.given["seed"] || r.config.Seed == 0 {
+		r.config.Seed = o.seed
 	}
-	explicit(&a.config)
-	if err := a.knownPools(); err != nil {
+	explicit(&r.config)
+	if err := r.knownPools(); err != nil {
 		return nil, nil, err
 	}
 	for _, axis := range o.scale.axes() {
-		axis[0].Change(&a.config, &a.workload)
+		axis[0].Change(&r.config, &r.workload)
 	}
-	return a, site, a.try(site)
+	return r, site, r.try(site)
 }
 
 // read reads all files. What none of them says is built in.
-func (c Command) read(o options) (*answer, *Site, error) {
-	a, site := &answer{options: o}, builtIn()
+func (c Command) read(o options) (*run, *Site, error) {
+	r, site := &run{options: o}, builtIn()
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -156,19 +220,26 @@ func (c Command) read(o options) (*answer, *Site, error) {
 		note(err)
 	}
 	switch {
+	case o.story != "":
+		r.story = stories.Named(o.story)
+		r.workload = r.story.Workload
+		r.story.Site(&site.Config)
 	case o.workload != "":
-		a.workload, err = c.Workload(o.workload)
+		var t *Traffic
+		if t, err = c.Workload(o.workload); err == nil {
+			r.workload, r.locate = t.Workload, t.Locate
+		}
 		note(err)
 	case o.trace == "":
-		a.workload = builtInWorkload()
+		r.workload = builtInWorkload()
 	}
-	a.workload.Trace, err = a.readTrace()
+	r.workload.Trace, err = r.readTrace()
 	note(err)
 	if len(errs) > 0 {
 		return nil, nil, errors.Join(errs...)
 	}
-	a.config, a.omitted = site.Config, site.NotModelled
-	return a, site, nil
+	r.config, r.omitted = site.Config, site.NotModelled
+	return r, site, nil
 }
 
 // explicit gives a load balancer the one outbound IP that it has by default, without which AKS
@@ -181,13 +252,13 @@ func explicit(c *overlay.ClusterConfig) {
 }
 
 // knownPools refuses pools that flags name and the cluster has not.
-func (a *answer) knownPools() error {
+func (r *run) knownPools() error {
 	var names []string
-	for i, p := range a.config.NodePools {
+	for i, p := range r.config.NodePools {
 		if p.Name == "" {
 			p.Name = fmt.Sprintf("nodepool%d", i+1) // overlay.NodePool
-			a.config.NodePools = slices.Clone(a.config.NodePools)
-			a.config.NodePools[i].Name = p.Name
+			r.config.NodePools = slices.Clone(r.config.NodePools)
+			r.config.NodePools[i].Name = p.Name
 		}
 		names = append(names, p.Name)
 	}
@@ -197,126 +268,32 @@ func (a *answer) knownPools() error {
 			errs = append(errs, fmt.Errorf("-%s: the cluster has no pool %q; it has %s", option, name, strings.Join(names, ", ")))
 		}
 	}
-	for _, p := range a.options.scale {
+	for _, p := range r.options.scale {
 		check("scale", p.name)
 	}
-	for _, name := range a.options.sweep.pools() {
+	for _, name := range r.options.sweep.pools() {
 		check("sweep", name)
+	}
+	if u := &r.options.upgrade; u.pool != "" {
+		check("upgrade", u.pool)
 	}
 	return errors.Join(errs...)
 }
 
 // try starts the cluster as it is, and makes a simulation of the workload.
-func (a *answer) try(site *Site) error {
-	cluster, hosts, err := site.Start(a.config)
+func (r *run) try(site *Site) error {
+	started, err := site.Start(r.config)
 	if err != nil {
 		return err
 	}
-	defer cluster.Close()
-	a.nodes, a.hosts = len(cluster.Nodes()), len(hosts)
-	_, err = whatif.New(whatif.Config{World: cluster, Hosts: hosts, Workload: a.workload})
-	if err == nil || a.options.workload == "" {
-		return err
-	}
-	var errs []error
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		errs = append(errs, fmt.Errorf("-workload %s: %s", a.options.workload, line))
-	}
-	return errors.Join(errs...)
-}
-
-// simulate sends the workload through the cluster as it is and under all settings, and searches
-// for a recommendation meanwhile. When ctx ends it keeps what is done by then; the error is
-// command.ErrInterrupted if that is nothing.
-func (a *answer) simulate(ctx context.Context, site *Site, bar *page.Bar) error {
-	plan := whatif.Plan{
-		Cluster: a.config, Workload: a.workload, Until: a.options.until, Start: site.Start,
-		Together: together, Progress: bar.Show,
-	}
-	settings := []whatif.Setting{{Name: "as it is"}}
-	if len(a.options.sweep.axes) > 0 {
-		settings = append(settings, whatif.Grid(a.options.sweep.axes...)...)
-	}
-	needed, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	var search sync.WaitGroup
-	var best error
-	if a.options.recommend {
-		search.Go(func() {
-			a.best, best = whatif.Recommend(needed, plan, whatif.Wish{Headroom: float64(a.options.headroom) / 100, NoCuts: !a.options.cuts})
-		})
-	}
-	rows, err := whatif.Sweep(ctx, plan, settings)
+	defer started.Cluster.Close()
+	r.nodes, r.hosts, r.pending = len(started.Cluster.Nodes()), len(started.Hosts), started.Pending
+	_, err = whatif.New(whatif.Config{World: started.Cluster, Hosts: started.Hosts, Workload: r.workload})
 	if err == nil {
-		err = rows[0].Err
+		return nil
 	}
-	if err != nil {
-		giveUp()
+	if r.locate != nil {
+		err = r.locate(err)
 	}
-	search.Wait()
-	a.interrupted = ctx.Err() != nil
-	switch {
-	case err != nil:
-		return command.Failed(ctx, err)
-	case errors.Is(best, whatif.ErrNoSetting):
-		a.none = best.Error()
-	case best != nil && !a.interrupted:
-		return fmt.Errorf("-recommend: %w", best)
-	}
-	a.now, a.rows = rows[0].Result, rows[1:]
-	return nil
-}
-
-// together runs tasks on all cores.
-func together(tasks []func()) {
-	var all sync.WaitGroup
-	var next atomic.Int64
-	for range min(runtime.GOMAXPROCS(0), len(tasks)) {
-		all.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(tasks)); i = next.Add(1) - 1 {
-				tasks[i]()
-			}
-		})
-	}
-	all.Wait()
-}
-
-// fullest returns the nodes of a result, the fullest first.
-func fullest(r *whatif.Result) []whatif.Fill {
-	fills := slices.Clone(r.Nodes)
-	if len(fills) == 0 { // ports are shared
-		fills = slices.Clone(r.Frontends)
-	}
-	slices.SortStableFunc(fills, func(a, b whatif.Fill) int {
-		switch s, t := a.Share(), b.Share(); {
-		case s > t:
-			return -1
-		case s < t:
-			return 1
-		}
-		return 0
-	})
-	return fills
-}
-
-// peak returns the highest share of a node's ports that was in use, 0..1.
-func peak(r *whatif.Result) float64 {
-	if fills := fullest(r); len(fills) > 0 {
-		return fills[0].Share()
-	}
-	return 0
-}
-
-// idleTimeout returns the one that is in force.
-func idleTimeout(c *overlay.ClusterConfig) time.Duration {
-	switch c.OutboundType {
-	case overlay.OutboundManagedNATGateway, overlay.OutboundManagedNATGatewayV2:
-		return max(c.NATGatewayProfile.IdleTimeout, minIdle)
-	case overlay.OutboundUserAssignedNATGateway:
-		return max(c.NATGatewayProfile.NATGateway.IdleTimeout, minIdle)
-	}
-	if c.LoadBalancerProfile.IdleTimeout == 0 {
-		return overlay.DefaultIdleTimeout
-	}
-	return c.LoadBalancerProfile.IdleTimeout
+	return r.locateTrace(err)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"net/netip"
@@ -20,11 +21,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/answer"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
-	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
-	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -39,23 +40,20 @@ func capacity(t testing.TB, args ...string) (status int, stdout, stderr string) 
 }
 
 // decoded runs the command with -json, which must succeed and print one object.
-func decoded(t testing.TB, args ...string) (d document) {
+func decoded(t testing.TB, args ...string) (d *answer.Answer) {
 	t.Helper()
 	status, stdout, stderr := capacity(t, append(args, "-json")...)
 	require.Zero(t, status, stderr)
 	assert.Empty(t, stderr)
-	decoder := json.NewDecoder(strings.NewReader(stdout))
-	decoder.DisallowUnknownFields()
-	require.NoError(t, decoder.Decode(&d))
-	_, err := decoder.Token()
-	require.ErrorIs(t, err, io.EOF)
+	d, err := answer.ReadJSON(strings.NewReader(stdout))
+	require.NoError(t, err)
 	return d
 }
 
 // The story teaches what it is for, and fits a screen of 80 columns without colours.
 func TestStory(t *testing.T) {
-	if raceEnabled {
-		t.Skip("takes minutes with the race detector; TestDeterminism runs the same goroutines")
+	if pkttest.Short() {
+		t.Skip("takes minutes where every step is watched; TestDeterminism runs the same goroutines")
 	}
 	t.Setenv("COLUMNS", "80")
 	status, stdout, stderr := capacity(t)
@@ -83,7 +81,9 @@ func TestDeterminism(t *testing.T) {
 		return stdout
 	}
 	one := run(1, "7")
-	assert.Equal(t, one, run(8, "7"))
+	for _, cores := range []int{2, 8} {
+		assert.Equal(t, one, run(cores, "7"))
+	}
 	assert.NotEqual(t, one, run(2, "8"))
 }
 
@@ -126,8 +126,8 @@ func TestReportsForPrograms(t *testing.T) {
 
 // Cuts are recommended to those only who accept them, and then told.
 func TestAcceptCuts(t *testing.T) {
-	if raceEnabled {
-		t.Skip("takes minutes with the race detector; TestDeterminism runs the same goroutines")
+	if pkttest.Short() {
+		t.Skip("takes minutes where every step is watched; TestDeterminism runs the same goroutines")
 	}
 	t.Setenv("COLUMNS", "200")
 	args := []string{"-until", "20m", "-recommend"}
@@ -151,7 +151,7 @@ func TestBroken(t *testing.T) {
 	site.Config.LoadBalancerProfile.IdleTimeout, site.Config.LoadBalancerProfile.DisableTCPReset = 4*time.Minute, true
 	c := Command{
 		Cluster:  func([]string) (*Site, error) { return site, nil },
-		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		Workload: func(string) (*Traffic, error) { return &Traffic{Workload: builtInWorkload()}, nil },
 	}
 	var out, complaints bytes.Buffer
 	status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "20m", "-sweep", "idle=4m,10m"}, &out, &complaints)
@@ -181,7 +181,7 @@ func TestNoSetting(t *testing.T) {
 	site.Config.NetworkPolicy = func(snat.NewFlow) bool { return false }
 	c := Command{
 		Cluster:  func([]string) (*Site, error) { return site, nil },
-		Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+		Workload: func(string) (*Traffic, error) { return &Traffic{Workload: builtInWorkload()}, nil },
 	}
 	for _, format := range []string{"-json", "-csv=false"} {
 		var out, complaints bytes.Buffer
@@ -228,7 +228,7 @@ func TestAddressesGivenUp(t *testing.T) {
 		change(&site.Config.LoadBalancerProfile)
 		c := Command{
 			Cluster:  func([]string) (*Site, error) { return site, nil },
-			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+			Workload: func(string) (*Traffic, error) { return &Traffic{Workload: builtInWorkload()}, nil },
 		}
 		var out, complaints bytes.Buffer
 		status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-until", "1m", "-recommend"}, &out, &complaints)
@@ -261,9 +261,62 @@ func TestTraces(t *testing.T) {
 	assert.Empty(t, stdout)
 	assert.Equal(t, 2, strings.Count(stderr, "capacity: "+bad+":"), stderr)
 
+	six := filepath.Join(t.TempDir(), "six.csv")
+	require.NoError(t, os.WriteFile(six, []byte("start,src,dst,port\n1,10.0.0.1,203.0.113.9,443\n2.5,fd00::1,2001:db8::9,443\n"), 0o600))
+	status, stdout, stderr = capacity(t, "-trace", six)
+	assert.Equal(t, []any{1, ""}, []any{status, stdout})
+	assert.Regexp(t, `^capacity: -trace `+six+`: the conversation of fd00::1 with \[2001:db8::9\]:443 at 1.5s: dst \[2001:db8::9\]:443: not the address of a single host: ".*" has no address of that family\n$`, stderr)
+
 	status, _, stderr = capacity(t, "-trace", filepath.Join(t.TempDir(), "none"))
 	assert.Equal(t, 1, status)
 	assert.Regexp(t, `^capacity: -trace .*none: no such file`, stderr)
+}
+
+// Every refused packet is one that a pod, its workload and a destination have suffered, and that one pod and workload
+// is to blame for; and what was foretold of ports that ran out had them run out in the range.
+func TestHoldings(t *testing.T) {
+	r := &decoded(t, "-until", "45m", "-sweep", "ports=64000").AsItIs
+	sums := func(all []answer.Holding) (created, suffered, blamed uint64) {
+		for _, h := range all {
+			created, suffered, blamed = created+h.Created, suffered+h.Suffered, blamed+h.Blamed
+		}
+		return created, suffered, blamed
+	}
+	created, suffered, blamed := sums(r.Groups)
+	require.Len(t, r.Refusals, 1)
+	assert.Equal(t, []uint64{r.Refusals[0].Packets, r.Refusals[0].Packets}, []uint64{suffered, blamed})
+	for _, list := range [][]answer.Holding{r.Hosts, r.Destinations} {
+		c, s, _ := sums(list)
+		assert.Equal(t, []uint64{created, suffered}, []uint64{c, s})
+	}
+	_, _, blamed = sums(r.Hosts)
+	assert.Equal(t, suffered, blamed)
+	require.Len(t, r.Foretold, 3, "one node each")
+	for _, f := range r.Foretold {
+		assert.Equal(t, "idle connections", f.Cause)
+		assert.Less(t, f.SaidSeconds, f.EarliestSeconds)
+		assert.True(t, f.EarliestSeconds <= f.ExhaustedSeconds && f.ExhaustedSeconds <= f.LatestSeconds, "%+v", f)
+	}
+}
+
+// With a warm-up the settings change the cluster while it runs: what was refused before remains, and what cannot be
+// changed then is told.
+func TestWarmUp(t *testing.T) {
+	warm, whole := decoded(t, "-until", "55m", "-warm-up", "43m", "-sweep", "ports=1024,4096 reuse=off,on"), decoded(t, "-until", "55m", "-sweep", "ports=4096")
+	assert.EqualValues(t, 43*60, warm.Settings.WarmUpSeconds)
+	assert.Zero(t, whole.Settings.WarmUpSeconds)
+	require.Len(t, warm.Sweep, 4)
+	same, more := warm.Sweep[0].Result, warm.Sweep[2].Result
+	assert.Equal(t, warm.AsItIs.Total, same.Total, "the ports are as they were")
+	assert.Zero(t, whole.Sweep[0].Result.Total.Refused)
+	assert.Equal(t, same.Total.FirstRefusedSeconds, more.Total.FirstRefusedSeconds, "that was before")
+	assert.Positive(t, more.Total.Refused)
+	assert.Less(t, more.Total.Refused, same.Total.Refused)
+	for _, i := range []int{1, 3} {
+		assert.Contains(t, warm.Sweep[i].Error, "cannot change it after a WarmUp")
+	}
+	_, stdout, _ := capacity(t, "-until", "10m", "-warm-up", "5m", "-sweep", "ports=2048")
+	assert.Contains(t, stdout, "OTHER SETTINGS  (1 of 1 refuse nothing, in force after 5m)\n")
 }
 
 func TestWrongFlags(t *testing.T) {
@@ -277,6 +330,11 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-headroom", "91"}, []string{"-headroom 91: must be 0 to 90"}},
 		{[]string{"-trace", "a", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
 		{[]string{"-sweep", "ips=1", "-headroom", "5"}, []string{"-headroom: needs -recommend"}},
+		{[]string{"-warm-up", "5m"}, []string{"-warm-up: needs -sweep"}},
+		{[]string{"-upgrade", "pool=nodepool1 at=11m", "-until", "10m"}, []string{`-upgrade "pool=nodepool1 at=11m": at=11m0s must be less than -until 10m0s`}},
+		{[]string{"-trace", "log.csv", "-html", "log.csv"}, []string{"-html log.csv: it is read as well"}},
+		{[]string{"-sweep", "ips=1", "-until", "10m", "-warm-up", "10m"}, []string{"-warm-up 10m0s: must be 0s or more, and less than -until"}},
+		{[]string{"-story", "keepalive", "-warm-up", "5m"}, []string{"-warm-up: a story has its own"}},
 		{[]string{"-sweep", "ips=1", "-accept-cuts"}, []string{"-accept-cuts: needs -recommend"}},
 		{[]string{"-inside", "10.0.0.0/8"}, []string{"-inside: needs -trace"}},
 		{[]string{"-trace", "a", "-inside", "10.0.0.0,x"}, []string{`-inside "10.0.0.0": is no CIDR such as 10.0.0.0/8`, `-inside "x": is no CIDR such as 10.0.0.0/8`}},
@@ -286,6 +344,11 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-json", "-csv"}, []string{"-csv: with -json there is one object"}},
 		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 1000`, `-scale "c=2": c is there twice`}},
 		{[]string{"-sweep", "ips=0 x=1", "-until", "0s"}, []string{"-until 0s: must be above 0 and at most 744h", `-sweep "ips=0": "0" must be a number or range, 1 to 100`, `-sweep "x=1": there is no setting "x"; there are ips, ports, idle, ` + others()}},
+		{[]string{"-story", "x", "-scale", "nodepool1=3"}, []string{`-story "x": must be list, or one of connection-reuse, dns-cache, udp-idle-timeout, abandoned-connections, keepalive, more-ports, more-ips, nat-gateway`, "-scale: a story has its own"}},
+		{[]string{"-upgrade", "at=5m"}, []string{`-upgrade "at=5m": must name a pool, such as pool=nodepool1`}},
+		{[]string{"-html", "."}, []string{"-html .: must be a file"}},
+		{[]string{"-upgrade", "at=5m at=2h x=1 pool"}, []string{`-upgrade "at=2h": at is there twice`, `-upgrade "x=1": there is no setting "x"; there are pool, at, surge, unavailable, drain, soak, reimage`, `-upgrade "pool": must be such as pool=nodepool1`}},
+		{[]string{"-upgrade", "pool=a surge=x soak=31m drain=25h unavailable=-1 reimage=1"}, []string{`-upgrade "surge=x": "x" must be a number or percentage, such as 1 or 33%`, `-upgrade "soak=31m": "31m" must be a duration, up to 30m`, `-upgrade "drain=25h": "25h" must be a duration, up to 24h`, `-upgrade "unavailable=-1": "-1" must be a number, 0 to 1000`, `-upgrade "reimage=1": "1" must be a duration, up to 24h`}},
 		{[]string{"-sweeps", "ips=1"}, []string{"flag provided but not defined: -sweeps; did you mean -sweep?"}},
 		{[]string{"now"}, []string{`unexpected argument "now": all is said by flags, see -h`}},
 	} {
@@ -310,27 +373,27 @@ func TestInterrupt(t *testing.T) {
 	var starts, kept atomic.Int32
 	var asItIs atomic.Pointer[overlay.Cluster]
 	var ends func(overlay.ClusterConfig) bool // whether a simulation of such a cluster is interrupted
-	run := func(args ...string) (status int, d document, printed, complaint string) {
+	run := func(args ...string) (status int, d answer.Answer, printed, complaint string) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		starts.Store(0)
 		kept.Store(0)
 		site := builtIn()
 		start := site.Start
-		site.Start = func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+		site.Start = func(c overlay.ClusterConfig) (*Running, error) {
 			if starts.Add(1); ends(c) {
 				cancel()
 			}
-			cluster, hosts, err := start(c)
+			running, err := start(c)
 			if c.LoadBalancerProfile.AllocatedOutboundPorts == 0 {
-				asItIs.Store(cluster)
+				asItIs.Store(running.Cluster)
 				kept.Add(1)
 			}
-			return cluster, hosts, err
+			return running, err
 		}
 		c := Command{
 			Cluster:  func([]string) (*Site, error) { return site, nil },
-			Workload: func(string) (whatif.Workload, error) { return builtInWorkload(), nil },
+			Workload: func(string) (*Traffic, error) { return &Traffic{Workload: builtInWorkload()}, nil },
 		}
 		var out, complaints bytes.Buffer
 		status = c.Run(ctx, append([]string{"-cluster", "a", "-workload", "b", "-until", "2m", "-json"}, args...), &out, &complaints)
@@ -380,7 +443,7 @@ func TestOtherClusters(t *testing.T) {
 	workload.Seed = 5
 	c := Command{
 		Cluster:  func([]string) (*Site, error) { return site, nil },
-		Workload: func(string) (whatif.Workload, error) { return workload, nil },
+		Workload: func(string) (*Traffic, error) { return &Traffic{Workload: workload}, nil },
 	}
 	run := func(args ...string) string {
 		t.Setenv("COLUMNS", "300")
@@ -410,26 +473,6 @@ func TestOtherClusters(t *testing.T) {
 	assert.Contains(t, complaints.String(), "capacity: -recommend: Plan.Cluster.OutboundType managedNATGateway: conflict")
 }
 
-// Findings say what held the ports, and only that.
-func TestFindings(t *testing.T) {
-	codes := func(r whatif.Result, idle time.Duration) (all []string) {
-		a := answer{now: &r}
-		a.config.LoadBalancerProfile.IdleTimeout = idle
-		for i, f := range a.findings() {
-			assert.Equal(t, i == 0 && strings.Contains("held abandoned udp", f.Code), strings.Contains(f.Text, " % of what held ports at the peak were "), f.Text)
-			assert.Equal(t, idle > minIdle && f.Code != "held" && f.Code != "cut" && f.Code != "headroom", strings.Contains(f.Text, "shorter idle timeout"), f.Text)
-			all = append(all, f.Code)
-		}
-		return all
-	}
-	node := []whatif.Fill{{Allocated: 100, Peak: 40}}
-	assert.Equal(t, []string{"held", "headroom"}, codes(whatif.Result{Peak: whatif.Uses{HeldFIN: 90, UDPWaiting: 5, Abandoned: 5}, Nodes: node}, minIdle))
-	assert.Equal(t, []string{"abandoned", "udp"}, codes(whatif.Result{Peak: whatif.Uses{UDPWaiting: 50, Abandoned: 50}, Total: whatif.Counts{Refused: 1}, Nodes: node}, minIdle))
-	assert.Equal(t, []string{"abandoned", "udp"}, codes(whatif.Result{Peak: whatif.Uses{UDPWaiting: 50, Abandoned: 50}, Total: whatif.Counts{Refused: 1}, Nodes: node}, time.Hour))
-	assert.Equal(t, []string{"cut"}, codes(whatif.Result{Total: whatif.Counts{Cut: 1}}, time.Hour))
-	assert.Empty(t, codes(whatif.Result{}, time.Hour))
-}
-
 // Tasks are all done, each once.
 func TestTogether(t *testing.T) {
 	done := make([]int, 100)
@@ -444,19 +487,95 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// Long lists are cut, and it is said where the rest is.
-func TestLongReports(t *testing.T) {
-	t.Setenv("COLUMNS", "80")
-	a := answer{now: &whatif.Result{}, omitted: make([]string, 20)}
-	for range 2 * mostRows {
-		a.rows = append(a.rows, whatif.Row{Setting: "x", Result: &whatif.Result{}})
+// The documentation of the command has every flag, and every setting.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../main.go")
+	require.NoError(t, err)
+	doc, _, _ := strings.Cut(string(text), "package main")
+	_, stdout, _ := capacity(t, "-h")
+	flags := 0
+	for line := range strings.Lines(stdout) {
+		if name, ok := strings.CutPrefix(line, "  -"); ok {
+			flags++
+			assert.Contains(t, doc, "-"+strings.Fields(name)[0])
+		}
 	}
-	for range 2 * mostTraffic {
-		a.now.Traffic = append(a.now.Traffic, whatif.Counts{Name: "y"})
+	assert.Greater(t, flags, 15)
+	for _, k := range axisKinds {
+		assert.Contains(t, doc, "//\t"+k.name+"=")
 	}
-	var out bytes.Buffer
-	a.writeText(page.New(&out, &out))
-	for _, want := range []string{"and 40 more settings in -json and -csv", "and 12 more; -json has all", "and 20 more rows in -json"} {
-		assert.Contains(t, out.String(), want)
+	for _, k := range upgradeKinds {
+		assert.Contains(t, doc, "//\t"+k.name+"=")
 	}
+}
+
+// An upgrade moves pods, ends their conversations, and goes through its steps; the cluster as it is stays
+// as it is.
+func TestUpgrade(t *testing.T) {
+	args := []string{"-until", "30m", "-sweep", "ips=1"}
+	plain := decoded(t, args...)
+	d := decoded(t, append(args, "-upgrade", "pool=nodepool1 at=5m surge=1 drain=1m reimage=3m")...)
+	assert.Equal(t, plain.AsItIs, d.AsItIs)
+	u := d.Upgrade
+	require.NotNil(t, u)
+	assert.Equal(t, []any{"nodepool1", 300.0, 4}, []any{u.Pool, u.BeginSeconds, u.MostNodes})
+	assert.Greater(t, u.EndSeconds, u.BeginSeconds)
+	assert.GreaterOrEqual(t, u.Moved, 45, "each pod at least once")
+	assert.NotZero(t, u.Lost)
+	assert.Equal(t, []string{"surge", "cordon", "drain"}, []string{u.Steps[0].Action, u.Steps[1].Action, u.Steps[2].Action})
+	assert.Equal(t, "remove", u.Steps[len(u.Steps)-1].Action)
+	assert.InDelta(t, float64(plain.AsItIs.Total.Conversations), float64(u.Result.Total.Conversations), float64(plain.AsItIs.Total.Conversations)/20)
+	assert.Contains(t, d.Findings[len(d.Findings)-1].Text, "The upgrade of nodepool1 moved pods ")
+	assert.Equal(t, u, decoded(t, append(args, "-upgrade", "pool=nodepool1 at=5m surge=1 drain=1m reimage=3m")...).Upgrade)
+
+	// One without room for it is not over by the end.
+	assert.Zero(t, decoded(t, "-until", "6m", "-sweep", "ips=1", "-upgrade", "pool=nodepool1 at=5m").Upgrade.EndSeconds)
+	status, stdout, stderr := capacity(t, "-upgrade", "pool=x")
+	assert.Equal(t, []any{command.Failure, ""}, []any{status, stdout})
+	assert.Equal(t, "capacity: -upgrade: the cluster has no pool \"x\"; it has nodepool1\n", stderr)
+}
+
+// The page is there as a whole, or the file is as it was.
+func TestPage(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "report.html")
+	require.NoError(t, os.WriteFile(name, []byte("before"), 0o600))
+	var out, complaints bytes.Buffer
+	run := func(draw func(io.Reader, io.Writer) error, makeReady error) int {
+		out.Reset()
+		complaints.Reset()
+		c := Command{Page: func(context.Context, io.Writer) (func(io.Reader, io.Writer) error, func() error, error) {
+			return draw, func() error { return nil }, makeReady
+		}}
+		return c.Run(t.Context(), []string{"-until", "1s", "-sweep", "ips=1", "-html", name}, &out, &complaints)
+	}
+	there := func() string {
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, entries, 1, "nothing else is left")
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		return string(text)
+	}
+	assert.Equal(t, command.Failure, run(nil, errors.New("no go command")))
+	assert.Equal(t, "capacity: no go command\n", complaints.String())
+	half := func(_ io.Reader, w io.Writer) error {
+		_, _ = io.WriteString(w, "half")
+		return errors.New("broken")
+	}
+	assert.Equal(t, command.Failure, run(half, nil))
+	assert.Equal(t, []string{"before", "", "capacity: -html " + name + ": broken\n"}, []string{there(), out.String(), complaints.String()})
+	whole := func(r io.Reader, w io.Writer) error {
+		a, err := answer.ReadJSON(r)
+		if err == nil {
+			_, err = io.WriteString(w, a.Headline.Verdict)
+		}
+		return err
+	}
+	require.Zero(t, run(whole, nil), complaints.String())
+	assert.Regexp(t, "^none of .* conversations? refused$", there())
+	assert.NotEmpty(t, out.String(), "the report as well")
+	name = filepath.Join(dir, "none", "report.html")
+	assert.Equal(t, command.Misuse, run(whole, nil))
+	assert.Contains(t, complaints.String(), "capacity: -html "+name+": there is no directory "+filepath.Dir(name))
 }

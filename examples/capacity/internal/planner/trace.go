@@ -11,7 +11,10 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
@@ -21,8 +24,8 @@ import (
 
 // readTrace reads the file of -trace; without one there are no flows. What begins after -until is left
 // out.
-func (a *answer) readTrace() ([]trace.Flow, error) {
-	name := a.options.trace
+func (r *run) readTrace() ([]trace.Flow, error) {
+	name := r.options.trace
 	if name == "" {
 		return nil, nil
 	}
@@ -37,7 +40,7 @@ func (a *answer) readTrace() ([]trace.Flow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("-trace %s: %w", name, err)
 	}
-	t, err := a.understand(name, data)
+	t, err := r.understand(name, data)
 	switch {
 	case err != nil:
 		return nil, err
@@ -45,16 +48,16 @@ func (a *answer) readTrace() ([]trace.Flow, error) {
 		return nil, fmt.Errorf("-trace %s: no host begins a conversation in it", name)
 	}
 	for _, why := range slices.Sorted(maps.Keys(t.Skipped)) {
-		a.skipped = append(a.skipped, fmt.Sprintf("%s: %s", page.Plural(t.Skipped[why], "record"), why))
+		r.skipped = append(r.skipped, fmt.Sprintf("%s: %s", page.Plural(t.Skipped[why], "record"), why))
 	}
-	n, _ := slices.BinarySearchFunc(t.Flows, a.options.until, func(f trace.Flow, until time.Duration) int { return cmp.Compare(f.Start, until) })
+	n, _ := slices.BinarySearchFunc(t.Flows, r.options.until, func(f trace.Flow, until time.Duration) int { return cmp.Compare(f.Start, until) })
 	if late := len(t.Flows) - n; late > 0 {
-		a.skipped = append(a.skipped, fmt.Sprintf("%s: after -until", page.Plural(late, "conversation")))
+		r.skipped = append(r.skipped, fmt.Sprintf("%s: after -until", page.Plural(late, "conversation")))
 	}
 	return t.Flows[:n], nil
 }
 
-func (a *answer) understand(name string, data []byte) (*trace.Trace, error) {
+func (r *run) understand(name string, data []byte) (*trace.Trace, error) {
 	c, damage := capture.Salvage(data)
 	if c == nil {
 		return trace.Read(name, data)
@@ -68,7 +71,7 @@ func (a *answer) understand(name string, data []byte) (*trace.Trace, error) {
 				return
 			}
 		}
-	}, a.options.isInside)
+	}, r.options.isInside)
 	if err != nil {
 		return nil, fmt.Errorf("-trace %s: %w", name, err)
 	}
@@ -82,4 +85,25 @@ func (o *options) isInside(addr netip.Addr) bool {
 		within = private
 	}
 	return slices.ContainsFunc(within, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// recorded is how a simulation names a conversation of the trace.
+var recorded = regexp.MustCompile(`^Workload\.Trace\[(\d+)\]\.(\w+) `)
+
+// locateTrace tells problems of conversations of the trace by its file and what they are.
+func (r *run) locateTrace(err error) error {
+	if err == nil {
+		return nil
+	}
+	var errs []error
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if at := recorded.FindStringSubmatch(line); at != nil {
+			if i, err := strconv.Atoi(at[1]); err == nil && i < len(r.workload.Trace) {
+				f := &r.workload.Trace[i]
+				line = fmt.Sprintf("-trace %s: the conversation of %v with %v at %v: %s %s", r.options.trace, cmp.Or(f.Host, f.Src.String()), f.Dst, f.Start, strings.ToLower(at[2]), line[len(at[0]):])
+			}
+		}
+		errs = append(errs, errors.New(line))
+	}
+	return errors.Join(errs...)
 }

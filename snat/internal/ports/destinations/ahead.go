@@ -41,6 +41,13 @@ func (t *Table) Marks(d *Record, s *Scope) []uint64 {
 	return t.runs.Words(d.bits)
 }
 
+// Around returns which of the words of a record probably says that its lowest ordinal is
+// free: with no gaps below, that is the ordinal after those that are taken.
+func Around(words []uint64, d *Record, ports int) int {
+	n := span(words, ports)
+	return bitmap.WordOf(n, min(int(d.Taken), n-1))
+}
+
 // LowestClear returns the lowest ordinal that is not marked in such words, or 0.
 func LowestClear(words []uint64, ports int) int {
 	o, _ := bitmap.FirstZero(words, span(words, ports))

@@ -177,42 +177,80 @@ func span(words []uint64, ports int) int {
 // It fails if none is free, or for want of memory. Cost is independent of how many
 // ports are taken.
 func (t *Table) Lowest(s *Scope, ports int, taken func(ordinal int) bool) (ordinal int, ok bool) {
-	id := t.seek(s)
-	if id == 0 {
-		for o := range min(FreeProbes, ports) {
-			if !taken(o) {
-				return o, true
-			}
-		}
-		if ports <= FreeProbes {
-			return 0, false
-		}
-		if id = t.begin(s, minWords); id == 0 {
-			return 0, false
-		}
-		d := t.slab.At(id)
-		d.Taken = FreeProbes
-		words := t.runs.Words(d.bits)
-		for o := range FreeProbes {
-			bitmap.Set(words, span(words, ports), o)
+	q := NewSearch(s, ports)
+	for t.Next(&q) {
+		if !taken(q.Ordinal) {
+			return q.Ordinal, true
 		}
 	}
-	d := t.slab.At(id)
+	return 0, false
+}
+
+// Search is Lowest for a caller that asks itself whether what it proposes is taken, by
+// calling [Table.Next] until it is not. Nothing else may change the Table meanwhile.
+type Search struct {
+	Ordinal int // what Next has proposed
+
+	scope  *Scope
+	ports  int
+	record *Record
+	probed int // ordinals that have been proposed without a record
+}
+
+// NewSearch begins one for a scope, below so many ports.
+func NewSearch(s *Scope, ports int) Search { return Search{scope: s, ports: ports} }
+
+// Next proposes the lowest ordinal that is not known to be taken, higher than what it has
+// proposed before, and reports whether there is one. Where there is a record it remembers
+// it as taken.
+func (t *Table) Next(q *Search) bool {
+	if q.record == nil {
+		if q.probed == 0 {
+			if id := t.seek(q.scope); id != 0 {
+				q.record = t.slab.At(id)
+				return t.propose(q)
+			}
+		}
+		if q.probed < min(FreeProbes, q.ports) {
+			q.Ordinal = q.probed
+			q.probed++
+			return true
+		}
+		if q.ports <= FreeProbes || !t.enlist(q) {
+			return false
+		}
+	}
+	return t.propose(q)
+}
+
+// enlist gives the scope of a search a record, in which what has been proposed is marked.
+func (t *Table) enlist(q *Search) bool {
+	id := t.begin(q.scope, minWords)
+	if id == 0 {
+		return false
+	}
+	q.record = t.slab.At(id)
+	q.record.Taken = FreeProbes
+	words := t.runs.Words(q.record.bits)
+	for o := range FreeProbes {
+		bitmap.Set(words, span(words, q.ports), o)
+	}
+	return true
+}
+
+// propose is Next by the record.
+func (t *Table) propose(q *Search) bool {
+	d := q.record
 	for {
 		words := t.runs.Words(d.bits)
-		n := span(words, ports)
-		o, ok := bitmap.FirstZero(words, n)
-		switch {
-		case ok:
-			bitmap.Set(words, n, o)
+		n := span(words, q.ports)
+		if o, ok := bitmap.Take(words, n); ok {
+			q.Ordinal = o
 			d.Taken++
-			if !taken(o) {
-				return o, true
-			}
-		case n == ports:
-			return 0, false
-		case !t.grow(d, ports):
-			return 0, false
+			return true
+		}
+		if n == q.ports || !t.grow(d, q.ports) {
+			return false
 		}
 	}
 }

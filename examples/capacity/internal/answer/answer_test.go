@@ -1,0 +1,147 @@
+package answer
+
+import (
+	"bytes"
+	"encoding/csv"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/overlay/whatif"
+)
+
+// Findings say what held the ports, and only that.
+func TestFind(t *testing.T) {
+	codes := func(r whatif.Result, idle time.Duration) (all []string) {
+		a := Answer{AsItIs: ResultOf(&r)}
+		a.Cluster.IdleSeconds = idle.Seconds()
+		a.Find()
+		for i, f := range a.Findings {
+			assert.Equal(t, i == 0 && strings.Contains("held abandoned udp", f.Code), strings.Contains(f.Text, " % of what held ports at the peak were "), f.Text)
+			assert.Equal(t, idle > minIdle && f.Code != "held" && f.Code != "cut" && f.Code != "headroom", strings.Contains(f.Text, "shorter idle timeout"), f.Text)
+			all = append(all, f.Code)
+		}
+		return all
+	}
+	node := []whatif.Fill{{Allocated: 100, Peak: 40}}
+	assert.Equal(t, []string{"held", "headroom"}, codes(whatif.Result{Peak: whatif.Uses{HeldFIN: 90, UDPWaiting: 5, Abandoned: 5}, Nodes: node}, minIdle))
+	assert.Equal(t, []string{"abandoned", "udp"}, codes(whatif.Result{Peak: whatif.Uses{UDPWaiting: 50, Abandoned: 50}, Total: whatif.Counts{Refused: 1}, Nodes: node}, minIdle))
+	assert.Equal(t, []string{"abandoned", "udp"}, codes(whatif.Result{Peak: whatif.Uses{UDPWaiting: 50, Abandoned: 50}, Total: whatif.Counts{Refused: 1}, Nodes: node}, time.Hour))
+	assert.Equal(t, []string{"cut"}, codes(whatif.Result{Total: whatif.Counts{Cut: 1}}, time.Hour))
+	assert.Empty(t, codes(whatif.Result{}, time.Hour))
+}
+
+// The headline says what to change where the run can tell, and with which numbers.
+func TestConclude(t *testing.T) {
+	result := func(refused, cut uint64, peak int) Result {
+		return ResultOf(&whatif.Result{
+			Total: whatif.Counts{Conversations: 1000, Refused: refused, Cut: cut, FirstRefused: 90 * time.Second},
+			Peak:  whatif.Uses{HeldFIN: 80, Abandoned: 20, Busy: 1}, Nodes: []whatif.Fill{{Allocated: 100, Peak: peak}},
+		})
+	}
+	conclude := func(now Result, edit func(*Answer)) Headline {
+		a := Answer{AsItIs: now}
+		a.Settings.HeadroomPercent = 20
+		a.Cluster.PortsPerNode, a.Cluster.IPs, a.Cluster.IdleSeconds = 1024, 1, 1800
+		edit(&a)
+		a.Conclude()
+		return a.Headline
+	}
+	better := result(0, 0, 60)
+	recommend := func(a *Answer) {
+		a.Recommendation = &Recommendation{IPs: 2, PortsPerNode: 2048, IdleSeconds: 600, Setting: "ips=2 ports=2048 idle=10m", Result: better}
+	}
+	h := conclude(result(250, 3, 100), recommend)
+	assert.False(t, h.Good)
+	assert.Equal(t, "250 of 1,000 conversations refused, the first after 1m30s", h.Verdict)
+	assert.Equal(t, "Give each node 2,048 SNAT ports instead of 1,024, and take 2 outbound IPs instead of 1, and set the idle timeout to 10m instead of 30m: none of 1,000 conversations refused instead of 250, none cut or broken instead of 3, and the fullest node at 60 % of its ports instead of 100 %.", h.Change)
+	assert.Equal(t, "At the peak ports were held 79 % by connections that were closed; their ports rest for the same destination; 20 % by TCP connections that no pod knows any more, until the idle timeout. 3 conversations rested for longer than the idle timeout of 30m.", h.Why)
+	assert.Equal(t, &Figures{"ips=2 ports=2048 idle=10m", 1000, 0, 0, 0.6}, h.After)
+
+	h = conclude(result(0, 0, 40), recommend)
+	assert.True(t, h.Good)
+	assert.Regexp(t, `^Nothing has to change. The cheapest that does, with 20 % of the ports kept free, is to give each node`, h.Change)
+	assert.Empty(t, h.Why)
+
+	half, worse := result(100, 0, 100), result(400, 0, 100)
+	h = conclude(result(250, 0, 100), func(a *Answer) {
+		a.Sweep = []Row{{Setting: "a=1", Result: &worse}, {Setting: "a=2", Error: "x"}, {Setting: "a=3", Result: &half}}
+	})
+	assert.Regexp(t, `^None of the settings tried is enough; a=3 comes closest: 100 of 1,000`, h.Change)
+	h = conclude(result(250, 0, 100), func(a *Answer) { a.Sweep = []Row{{Setting: "a=3", Result: &half}, {Setting: "a=4", Result: &better}} })
+	assert.Regexp(t, `^Of the settings tried, a=4 does it: none of 1,000`, h.Change)
+	h = conclude(result(250, 0, 100), func(a *Answer) { a.NoSetting = "no setting that does" })
+	assert.Equal(t, "More ports alone do not help: there is no setting that does.", h.Change)
+	assert.Nil(t, h.After)
+	h = conclude(result(0, 0, 0), func(*Answer) {})
+	assert.Equal(t, []any{true, "none of 1,000 conversations refused", "Nothing has to change."}, []any{h.Good, h.Verdict, h.Change})
+	assert.Equal(t, "none of 1,000 conversations refused, 5 cut or broken", conclude(result(0, 5, 0), func(*Answer) {}).Verdict)
+}
+
+// What is written is read again, and nothing else is.
+func TestJSON(t *testing.T) {
+	a := Answer{AsItIs: ResultOf(&whatif.Result{Total: whatif.Counts{Refused: 3}, Frontends: []whatif.Fill{{Allocated: 8}}}), Sweep: []Row{}}
+	a.Conclude()
+	var b bytes.Buffer
+	require.NoError(t, a.WriteJSON(&b))
+	again, err := ReadJSON(bytes.NewReader(b.Bytes()))
+	require.NoError(t, err)
+	assert.Equal(t, &a, again)
+	for _, text := range []string{"", "{", "[]", `{"x": 1}`, b.String() + "{}"} {
+		_, err := ReadJSON(strings.NewReader(text))
+		assert.Error(t, err, text)
+	}
+}
+
+func TestForetold(t *testing.T) {
+	f := Foretold{Node: "vm", Destination: "203.0.113.9:443", Cause: "DNS", SaidSeconds: 60, ForetoldSeconds: 120, EarliestSeconds: 90, LatestSeconds: 180, ExhaustedSeconds: 130}
+	assert.Equal(t, "After 1m it was foretold that vm runs out of ports to 203.0.113.9:443 after 2m (1m30s to 3m), because of DNS; they did after 2m10s.", f.Sentence())
+	f.Node, f.LatestSeconds, f.ExhaustedSeconds = "", 0, 0
+	assert.Equal(t, "After 1m it was foretold that the NAT gateway runs out of ports to 203.0.113.9:443 after 2m (1m30s or later), because of DNS; they lasted.", f.Sentence())
+	f.SaidSeconds = 0
+	assert.Empty(t, f.Sentence(), "ports ran out unforetold")
+}
+
+// Every name of -json is in the command's documentation, and every column of -csv is a name of -json.
+func TestNamesAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../main.go")
+	require.NoError(t, err)
+	doc, _, _ = bytes.Cut(doc, []byte("package main"))
+	names := map[string]bool{}
+	var look func(reflect.Type)
+	look = func(of reflect.Type) {
+		for of.Kind() == reflect.Slice || of.Kind() == reflect.Pointer {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct {
+			return
+		}
+		for f := range of.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "" || names[name] && of == reflect.TypeFor[Result]() {
+				continue
+			}
+			names[name] = true
+			assert.Regexp(t, regexp.MustCompile(`\b`+name+`\b`), string(doc), "%v", of)
+			look(f.Type)
+		}
+	}
+	look(reflect.TypeFor[Answer]())
+	assert.Greater(t, len(names), 100)
+	var b bytes.Buffer
+	require.NoError(t, (&Answer{}).WriteCSV(&b))
+	lines, err := csv.NewReader(&b).ReadAll()
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for _, column := range lines[0] {
+		assert.True(t, names[column], column)
+		assert.False(t, seen[column], "%s is there twice", column)
+		seen[column] = true
+	}
+}

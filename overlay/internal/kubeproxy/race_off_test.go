@@ -1,5 +1,0 @@
-//go:build !race
-
-package kubeproxy_test
-
-const raceEnabled = false
