@@ -34,6 +34,8 @@
 //	-html FILE         write a page with plots, besides the report
 //	-json, -csv        the report for programs
 //
+// Each flag may be given once, but for -cluster.
+//
 // # What is simulated
 //
 // -cluster takes what it takes in go doc ./examples/egress: Kubernetes manifests, what az prints, and

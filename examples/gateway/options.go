@@ -132,7 +132,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	})
 	o.extras.Flags(fs, "reset")
 	fs.BoolVar(&o.selftest, "selftest", false, "make two hosts, move real traffic through the gateway, report, and go")
-	if err := command.Parse(fs, args, synopsis, help); err != nil {
+	if err := command.Parse(fs, args, synopsis, help, "forward"); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
 		}

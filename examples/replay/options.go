@@ -57,7 +57,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	command.ChecksumsFlag(fs, &o.checksums)
 	fs.StringVar(&o.out, "out", "", "write what the outside saw to this `file`: pcap of raw IP with nanoseconds, at the times of the capture; pipes and devices are written through")
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
-	if err := command.Parse(fs, args, synopsis, help); err != nil {
+	if err := command.Parse(fs, args, synopsis, help, "inside", "frontend"); err != nil {
 		return o, err
 	}
 	err := o.validate()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 )
 
@@ -71,22 +72,67 @@ func Complain(name string, stderr io.Writer, err error) {
 	}
 }
 
-// Parse parses the arguments of a command that takes flags only. For -h it prints
-// the synopsis and all flags to help and returns flag.ErrHelp.
-func Parse(fs *flag.FlagSet, args []string, synopsis string, help io.Writer) error {
+// Parse parses the arguments of a command that takes flags only, each once but for lists. For -h it
+// prints the synopsis and all flags to help and returns flag.ErrHelp.
+func Parse(fs *flag.FlagSet, args []string, synopsis string, help io.Writer, lists ...string) error {
 	fs.SetOutput(io.Discard) // one message per mistake, printed by Run
-	err := fs.Parse(args)
+	twice, err := parseOnce(fs, args, lists)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(help, synopsis)
 		printFlags(fs, help)
 		return err
 	case err != nil:
-		return suggest(fs, err)
+		err = suggest(fs, err)
 	case fs.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q: all is said by flags, see -h", fs.Arg(0))
+		err = fmt.Errorf("unexpected argument %q: all is said by flags, see -h", fs.Arg(0))
+	}
+	return errors.Join(append([]error{err}, twice...)...)
+}
+
+// parseOnce parses arguments, and returns what is wrong with flags that are given twice and are no
+// lists.
+func parseOnce(fs *flag.FlagSet, args, lists []string) (twice []error, err error) {
+	fs.VisitAll(func(f *flag.Flag) {
+		if !slices.Contains(lists, f.Name) {
+			f.Value = &once{Value: f.Value, again: func(first, second string) {
+				twice = append(twice, fmt.Errorf("-%s: is given twice, as %q and as %q", f.Name, first, second))
+			}}
+		}
+	})
+	err = fs.Parse(args)
+	fs.VisitAll(func(f *flag.Flag) {
+		if o, ok := f.Value.(*once); ok {
+			f.Value = o.Value
+		}
+	})
+	return twice, err
+}
+
+// once is the value of a flag that is set once; the second time is told, and others are passed over.
+type once struct {
+	flag.Value
+	times int
+	first string
+	again func(first, second string)
+}
+
+// Set sets the value the first time.
+func (o *once) Set(text string) error {
+	switch o.times++; o.times {
+	case 1:
+		o.first = text
+		return o.Value.Set(text)
+	case 2:
+		o.again(o.first, text)
 	}
 	return nil
+}
+
+// IsBoolFlag reports whether the flag does without a value.
+func (o *once) IsBoolFlag() bool {
+	b, ok := o.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
 }
 
 // printFlags prints all flags as package flag does, but in lines of 80 columns, tables apart.

@@ -53,6 +53,35 @@ func TestParse(t *testing.T) {
 	assert.Equal(t, "Usage: x\n  -y\twhat y does\n", help.String())
 }
 
+// A flag that is given twice is refused, but for lists, and help is as without it.
+func TestFlagsGivenTwice(t *testing.T) {
+	var names []string
+	parse := func(args ...string) (help string, err error) {
+		names = nil
+		fs := flag.NewFlagSet("x", flag.ContinueOnError)
+		fs.Bool("y", false, "what y does")
+		fs.Int("n", 7, "a `number`")
+		fs.Func("file", "one `file`", func(string) error { return nil })
+		fs.Func("names", "several `names`", func(text string) error {
+			names = append(names, text)
+			return nil
+		})
+		var b strings.Builder
+		err = Parse(fs, args, "", &b, "names")
+		return b.String(), err
+	}
+	_, err := parse("-names", "a", "-y", "-names", "b", "-n", "3", "-file", "c")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"a", "b"}, names)
+	_, err = parse("-file", "a", "-y", "--file=b", "-n=1", "-y=false", "-n", "1", "-file", "c")
+	assert.EqualError(t, err, "-file: is given twice, as \"a\" and as \"b\"\n-y: is given twice, as \"true\" and as \"false\"\n-n: is given twice, as \"1\" and as \"1\"")
+	_, err = parse("-n", "1", "-n", "2", "-zone")
+	assert.EqualError(t, err, "flag provided but not defined: -zone\n-n: is given twice, as \"1\" and as \"2\"")
+	help, err := parse("-h")
+	require.ErrorIs(t, err, flag.ErrHelp)
+	assert.Contains(t, help, "  -n number\n    \ta number (default 7)\n")
+}
+
 func TestUnknownFlagsAreCompared(t *testing.T) {
 	fs := flag.NewFlagSet("x", flag.ContinueOnError)
 	for _, name := range []string{"ports", "pods-per-node", "in", "inside", "fail-on-refusal"} {

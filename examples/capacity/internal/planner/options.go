@@ -103,7 +103,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.Func("html", "`file` to write a page with plots to, besides the report", text(&o.html))
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
 	fs.BoolVar(&o.csv, "csv", false, "print a line for each setting, with a header")
-	if err := command.Parse(fs, args, synopsis, help); err != nil {
+	if err := command.Parse(fs, args, synopsis, help, "cluster"); err != nil {
 		return o, err
 	}
 	o.given = make(map[string]bool)

@@ -341,6 +341,7 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-cluster", "a"}, []string{"-cluster: needs -workload or -trace, which say what is sent"}},
 		{[]string{"-cluster", ""}, []string{`invalid value "" for flag -cluster: must not be empty`}},
 		{[]string{"-cluster", "-", "-workload", "-"}, []string{"-: the standard input can be one file only"}},
+		{[]string{"-sweep", "ips=1", "-sweep", "ips=2", "-until", "1m", "-until", "2m"}, []string{`-sweep: is given twice, as "ips=1" and as "ips=2"`, `-until: is given twice, as "1m" and as "2m"`}},
 		{[]string{"-json", "-csv"}, []string{"-csv: with -json there is one object"}},
 		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 1000`, `-scale "c=2": c is there twice`}},
 		{[]string{"-sweep", "ips=0 x=1", "-until", "0s"}, []string{"-until 0s: must be above 0 and at most 744h", `-sweep "ips=0": "0" must be a number or range, 1 to 100`, `-sweep "x=1": there is no setting "x"; there are ips, ports, idle, ` + others()}},

@@ -80,7 +80,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs := flag.NewFlagSet("egress", flag.ContinueOnError)
 	fs.StringVar(&o.pcap, "pcap", "", "send the conversations of this pcap or pcapng `file` instead of the built-in ones")
 	fs.StringVar(&o.pcap, "in", "", "the same `file` as -pcap; - is the standard input")
-	fs.Func("inside", "`CIDR`s of the hosts of -pcap that are to be pods, separated by commas; what concerns none of them is left out; by default those that begin conversations", o.addInside)
+	fs.Func("inside", "`CIDR`s of the hosts of -pcap that are to be pods, separated by commas; what concerns none of them is left out; by default those that begin conversations; may be given several times", o.addInside)
 	command.ChecksumsFlag(fs, &o.checksums)
 	fs.IntVar(&o.nodes, "nodes", 3, "`number` of nodes; with -pcap by default 1, or one for each /24 that the hosts are in")
 	fs.IntVar(&o.podsPerNode, "pods-per-node", 8, "`number` of pods on every node, 1 to 250; with -pcap by default one for each host")
@@ -97,7 +97,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.Func("cluster", "`file` with what is to be simulated: Kubernetes manifests, what az prints, or a cluster file; a directory is all its files *.yaml, *.yml and *.json, and - the standard input; may be given several times", add(&o.clusters))
 	fs.Func("explain", "say what would become of this `packet` instead, such as 'tcp pod/NAME > 203.0.113.80:443' or 'tcp 203.0.113.9 > lb/NAME'; may be given several times", add(&o.explain))
 	fs.BoolVar(&o.json, "json", false, "print the report as one JSON object")
-	if err := command.Parse(fs, args, synopsis, help); err != nil {
+	if err := command.Parse(fs, args, synopsis, help, "inside", "cluster", "explain"); err != nil {
 		return o, err
 	}
 	o.given = make(map[string]bool)
