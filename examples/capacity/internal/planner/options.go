@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -108,6 +109,9 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	}
 	o.given = make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { o.given[f.Name] = true })
+	if o.story == listStories {
+		return o, o.validateList()
+	}
 	errs := []error{o.validateStory()}
 	switch s := stories.Named(o.story); {
 	case s != nil:
@@ -159,16 +163,27 @@ func (o *options) addInside(text string) (errs []error) {
 	return errs
 }
 
-// validateStory returns all mistakes about -story.
+// validateList returns an error for each flag besides -story list.
+func (o *options) validateList() error {
+	var errs []error
+	for _, other := range slices.Sorted(maps.Keys(o.given)) {
+		if other != "story" {
+			errs = append(errs, fmt.Errorf("-%s: not with -story %s", other, listStories))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateStory returns all mistakes about the -story that is shown.
 func (o *options) validateStory() error {
-	if o.story == "" || o.story == listStories {
+	if o.story == "" {
 		return nil
 	}
 	var errs []error
 	if stories.Named(o.story) == nil {
 		errs = append(errs, fmt.Errorf("-story %q: must be list, or one of %s", o.story, strings.Join(stories.Names(), ", ")))
 	}
-	for _, other := range []string{"cluster", "workload", "trace", "scale", "sweep", "until", "upgrade", "warm-up"} {
+	for _, other := range []string{"cluster", "workload", "trace", "inside", "scale", "sweep", "until", "upgrade", "warm-up"} {
 		if o.given[other] {
 			errs = append(errs, fmt.Errorf("-%s: a story has its own", other))
 		}
@@ -199,10 +214,10 @@ func (o *options) validate() error {
 	if o.given["accept-cuts"] && !o.recommend {
 		bad("-accept-cuts: needs -recommend")
 	}
-	if o.given["inside"] && o.trace == "" {
+	if o.given["inside"] && o.trace == "" && o.story == "" {
 		bad("-inside: needs -trace")
 	}
-	if len(o.clusters) > 0 && o.workload == "" && o.trace == "" {
+	if len(o.clusters) > 0 && o.workload == "" && o.trace == "" && o.story == "" {
 		bad("-cluster: needs -workload or -trace, which say what is sent")
 	}
 	if info, err := os.Stat(o.html); o.html != "" && err == nil && !info.Mode().IsRegular() {

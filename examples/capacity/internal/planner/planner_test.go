@@ -346,6 +346,8 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-scale", "a,b=0,c=1,c=2"}, []string{`-scale "a": must be such as nodepool1=80`, `-scale "b=0": nodes must be 1 to 1000`, `-scale "c=2": c is there twice`}},
 		{[]string{"-sweep", "ips=0 x=1", "-until", "0s"}, []string{"-until 0s: must be above 0 and at most 744h", `-sweep "ips=0": "0" must be a number or range, 1 to 100`, `-sweep "x=1": there is no setting "x"; there are ips, ports, idle, ` + others()}},
 		{[]string{"-story", "x", "-scale", "nodepool1=3"}, []string{`-story "x": must be list, or one of connection-reuse, dns-cache, udp-idle-timeout, abandoned-connections, keepalive, more-ports, more-ips, nat-gateway`, "-scale: a story has its own"}},
+		{[]string{"-story", "list", "-until", "0s", "-json", "-headroom", "5"}, []string{"-headroom: not with -story list", "-json: not with -story list", "-until: not with -story list"}},
+		{[]string{"-story", "keepalive", "-inside", "10.0.0.0/8", "-cluster", "a"}, []string{"-cluster: a story has its own", "-inside: a story has its own"}},
 		{[]string{"-upgrade", "at=5m"}, []string{`-upgrade "at=5m": must name a pool, such as pool=nodepool1`}},
 		{[]string{"-html", "."}, []string{"-html .: must be a file"}},
 		{[]string{"-upgrade", "at=5m at=2h x=1 pool"}, []string{`-upgrade "at=2h": at is there twice`, `-upgrade "x=1": there is no setting "x"; there are pool, at, surge, unavailable, drain, soak, reimage`, `-upgrade "pool": must be such as pool=nodepool1`}},
