@@ -90,7 +90,7 @@
 // the report:
 //
 //	pool=nodepool1   which one; has to be given
-//	at=10m           when it begins (default 0s)
+//	at=10m           when it begins, before the run ends (default 0s)
 //	surge=33%        nodes that it adds (default that of the pool)
 //	unavailable=0    nodes that may be drained without one in their place
 //	drain=1m         how long pods take to leave a node

@@ -121,6 +121,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 		sweep, o.recommend = storySweep, true
 		o.given["sweep"] = true
 	}
+	o.upgrade.until = o.until
 	errs = append(errs, o.validate())
 	for _, list := range []struct {
 		option, text string
@@ -132,9 +133,6 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 		for _, err := range list.read(list.text) {
 			errs = append(errs, fmt.Errorf("-%s %w", list.option, err))
 		}
-	}
-	if o.upgrade.at > 0 && o.upgrade.at >= o.until {
-		errs = append(errs, fmt.Errorf("-upgrade %q: at=%v must be less than -until %v", o.upgrade.text, o.upgrade.at, o.until))
 	}
 	return o, errors.Join(errs...)
 }

@@ -19,7 +19,8 @@ import (
 
 // upgrading is what -upgrade says, in the style of -sweep, with a value for each name.
 type upgrading struct {
-	text  string // "" if there is none
+	until time.Duration // -until
+	text  string        // "" if there is none
 	pool  string
 	at    time.Duration
 	surge string // "" is that of the pool
@@ -34,7 +35,10 @@ type upgradeKind struct {
 
 var upgradeKinds = []upgradeKind{
 	{"pool", "the name of a node pool", func(u *upgrading, text string) bool { u.pool = text; return text != "" }},
-	{"at", "a duration, when it begins", duringRun(func(u *upgrading) *time.Duration { return &u.at }, maxUntil)},
+	{"at", "a duration, at least 0s and less than -until", func(u *upgrading, text string) (ok bool) {
+		u.at, ok = duration(text)
+		return ok && u.at < u.until
+	}},
 	{"surge", "a number or percentage, such as 1 or 33%", func(u *upgrading, text string) (ok bool) { u.surge, ok = surge(text); return ok }},
 	{"unavailable", "a number, 0 to 1000", func(u *upgrading, text string) bool {
 		n, err := strconv.Atoi(text)
