@@ -39,6 +39,16 @@ func (s *Simulation) cuts() (n uint64) {
 	return n
 }
 
+// peak returns how many ports of a node have been in use at most, of one family and protocol.
+func (s *Simulation) peak() (most int) {
+	for _, n := range s.world.Instances() {
+		for _, p := range n.Pools {
+			most = max(most, p.Peak)
+		}
+	}
+	return most
+}
+
 // observation is what samples have shown.
 type observation struct {
 	nodes, frontends []series

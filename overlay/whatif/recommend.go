@@ -37,13 +37,13 @@ type Wish struct {
 // timeout.
 type Recommendation struct {
 	IPs         int           // LoadBalancerProfile.ManagedOutboundIPCount, in place of own ones
-	Ports       int           // LoadBalancerProfile.AllocatedOutboundPorts, with the headroom
+	Ports       int           // LoadBalancerProfile.AllocatedOutboundPorts, the fewest whose peak leaves the headroom
 	IdleTimeout time.Duration // LoadBalancerProfile.IdleTimeout
 
 	Cluster overlay.ClusterConfig // the plan's with these three
 	Result  *Result               // what it comes to: no refusals, nor cuts with NoCuts
 
-	// Least is how many ports refuse nothing, without headroom. Refusing is what comes to with 8
+	// Least is how many ports refuse nothing, without headroom: the peak, in whole blocks. Refusing is what comes to with 8
 	// fewer, until soon after the first refusal; nil where Least is 8, the fewest that there can be.
 	Least    int
 	Refusing *Result // see Least
@@ -55,16 +55,17 @@ type Recommendation struct {
 // how many it needs: its peak. One with each of the shortest and the longest idle timeout tell whether
 // that matters. A longer one holds more ports, unless clients that a shorter one cuts connect anew: so if
 // the longest needs no more than the shortest it is taken, and else the longest of those between them
-// that does with the ports of the shortest. The answer is simulated as it is, and with a block less for each node,
-// which refuses. If one of the two is not as expected, the nearest pair that is so takes its place. The error
-// is about the plan, or that of ctx, or wraps [ErrNoSetting]: flows are refused for other reasons than
-// ports, the most IPs have too few, or all idle timeouts cut.
+// that does with the ports of the shortest. The answer is simulated as it is, and so is a block less for each node
+// than its peak needs, which refuses. If one of the two is not as expected, the nearest pair that is so takes its
+// place. The error is about the plan, or that of ctx, or wraps [ErrNoSetting]: flows are refused for other reasons
+// than ports, the most IPs have too few, or all idle timeouts cut.
 //
-// Cost: two whole simulations together, and then two, of which the one with a block less ends soon
-// after the first refusal. If idle timeouts matter one more for each two or three of them that are tried;
-// if with NoCuts the shortest cuts, four more. Where a peak does not say what is needed, at most 26 more, and
+// Cost: one whole simulation for what is needed, and one of the answer. Besides, the beginning of one with the
+// longest timeout, until it needs more than the shortest or to its end, and of one with a block less, until soon after
+// the first refusal. If idle timeouts matter two more for each time that they are halved, of which those end soon that do
+// not do; if with NoCuts the shortest cuts, four more. Where a peak does not say what is needed, at most 26 more, and
 // nothing is known for which that is so. Simulations end with the first minute in which there is a
-// refusal, and none is made twice; each holds its own cluster in memory, and at most three run together.
+// refusal, and none is made twice; each holds its own cluster in memory, and at most two run together.
 func Recommend(ctx context.Context, p Plan, w Wish) (*Recommendation, error) {
 	if err := w.validate(p); err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"sync"
 	"time"
@@ -19,11 +18,11 @@ import (
 // search is one Recommend. Its steps:
 //
 //	generous   the shortest idle timeout and the longest with as many ports as there can be: their
-//	           peaks are what nodes need, for ports are given from the lowest up
-//	longest    with what the shortest needs, the longest timeout that refuses nothing
-//	settle     a block less refuses; where one of both is not so, from there up or down, in steps that
-//	           double and then halve
-//	verify     the answer with its headroom
+//	           peaks are what nodes need, for ports are given from the lowest up. The longest ends as soon
+//	           as it is seen to need more
+//	longest    the longest timeout that does with the ports and the headroom of the shortest
+//	settle     the answer, and a block less than its peak needs, which refuses; where one of both is not
+//	           so, from there up or down, in steps that double and then halve
 //
 // No trial is simulated twice. Trials of a step run together.
 type search struct {
@@ -45,18 +44,23 @@ type search struct {
 type trial struct {
 	ips, ports int
 	idle       time.Duration
+	limit      int  // of the ports that a node uses; 0 is none
 	generous   bool // for its peaks only
 }
 
-// outcome is what a trial has come to. It has ended with the first refusal, or with the first cut if
-// there may be none.
+// outcome is what a trial has come to. It has ended with the first refusal, with the first cut if there
+// may be none, or beyond its limit.
 type outcome struct {
-	*Result
-	refuses, cuts bool
+	*Result                // at the end
+	passed                 time.Duration
+	peak                   int // ports in use at a node
+	refuses, cuts, exceeds bool
+
+	against int // peak of the shortest timeout when the longest had this one
 }
 
 // good reports whether a trial has gone to its end.
-func (o *outcome) good() bool { return !o.refuses && !o.cuts }
+func (o *outcome) good() bool { return !o.refuses && !o.cuts && !o.exceeds }
 
 // change puts values into the profile.
 func change(c *overlay.ClusterConfig, ips, ports int, idle time.Duration) {
@@ -74,6 +78,83 @@ func (s *search) of(ports int, idle time.Duration) trial {
 	return trial{ips: ips, ports: ports, idle: idle}
 }
 
+// generously returns the trial of an idle timeout with as many ports as there can be.
+func (s *search) generously(idle time.Duration) trial {
+	return trial{ips: s.maxIPs, ports: s.most, idle: idle, generous: true}
+}
+
+// answer returns the trial of the ports that a peak needs with the headroom; ok is false if there may not be so many.
+func (s *search) answer(peak int, idle time.Duration) (t trial, ok bool) {
+	ports := s.roomFor(peak)
+	t = s.of(ports, idle)
+	t.limit = s.limit(ports)
+	return t, t.ips > 0
+}
+
+// limit returns how many of a number of ports may be in use.
+func (s *search) limit(ports int) int { return int((1-s.headroom)*float64(ports) + 1e-9) }
+
+// roomFor returns how many ports a peak needs with the headroom.
+func (s *search) roomFor(peak int) int {
+	ports := least(int(float64(peak) / (1 - s.headroom)))
+	for s.limit(ports) < peak {
+		ports += snat.BlockSize
+	}
+	return ports
+}
+
+// attempt is a trial on its way.
+type attempt struct {
+	trial
+	*running
+	outcome
+}
+
+func (s *search) begin(t trial) (*attempt, error) {
+	if err := s.ctx.Err(); err != nil {
+		return nil, err
+	}
+	r, err := s.plan.begin(func(c *overlay.ClusterConfig, _ *Workload) { change(c, t.ips, t.ports, t.idle) })
+	if err != nil {
+		return nil, err
+	}
+	r.plain = t.generous
+	return &attempt{trial: t, running: r}, nil
+}
+
+// advance carries an attempt on until a time, or what ends it.
+func (s *search) advance(a *attempt, until time.Duration) error {
+	return a.running.advance(s.ctx, until, func(more time.Duration, sim *Simulation) bool {
+		a.passed += more
+		s.tally.add(more)
+		a.peak = sim.peak()
+		a.refuses, a.cuts, a.exceeds = sim.refuses(), s.noCuts && sim.cuts() > 0, a.limit > 0 && a.peak > a.limit
+		return a.good()
+	})
+}
+
+// end ends an attempt and notes what it has come to.
+func (s *search) end(a *attempt) *outcome {
+	a.Result = a.running.Result()
+	s.giveUp(a)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tried[a.trial] = &a.outcome
+	return &a.outcome
+}
+
+// giveUp ends an attempt.
+func (s *search) giveUp(a *attempt) {
+	a.close()
+	s.tally.add(s.plan.Until - a.passed)
+}
+
+// begins notes that so many more simulations begin.
+func (s *search) begins(more int) {
+	s.begun += more
+	s.tally.plan(time.Duration(s.begun+1) * s.plan.Until)
+}
+
 // try simulates trials together and returns what has become of them, in their order.
 func (s *search) try(trials ...trial) ([]*outcome, error) {
 	all, errs := make([]*outcome, len(trials)), make([]error, len(trials))
@@ -83,42 +164,28 @@ func (s *search) try(trials ...trial) ([]*outcome, error) {
 			tasks = append(tasks, func() { all[i], errs[i] = s.simulate(t) })
 		}
 	}
-	s.begun += len(tasks)
-	s.tally.plan(time.Duration(s.begun+1) * s.plan.Until)
+	s.begins(len(tasks))
 	s.plan.together(tasks)
 	return all, errors.Join(errs...)
 }
 
 // simulate runs the plan as a trial has it.
 func (s *search) simulate(t trial) (*outcome, error) {
-	o, passed := new(outcome), time.Duration(0)
-	begin := func(by func(*overlay.ClusterConfig, *Workload)) (*running, error) {
-		r, err := s.plan.begin(by)
-		if err == nil {
-			r.plain = t.generous
-		}
-		return r, err
-	}
-	put := func(c *overlay.ClusterConfig, _ *Workload) { change(c, t.ips, t.ports, t.idle) }
-	var err error
-	o.Result, err = s.plan.simulate(s.ctx, begin, put, func(more time.Duration, sim *Simulation) bool {
-		passed += more
-		s.tally.add(more)
-		o.refuses, o.cuts = sim.refuses(), s.noCuts && sim.cuts() > 0
-		return o.good()
-	})
+	a, err := s.begin(t)
 	if err != nil {
 		return nil, err
 	}
-	s.tally.add(s.plan.Until - passed)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tried[t] = o
-	return o, nil
+	if err := s.advance(a, s.plan.Until); err != nil {
+		s.giveUp(a)
+		return nil, err
+	}
+	return s.end(a), nil
 }
 
-// blocks rounds up to whole blocks.
-func blocks(ports int) int { return (ports + snat.BlockSize - 1) / snat.BlockSize * snat.BlockSize }
+// least returns how many ports have room for a peak: whole blocks, and at least one.
+func least(peak int) int {
+	return max(snat.BlockSize, (peak+snat.BlockSize-1)/snat.BlockSize*snat.BlockSize)
+}
 
 // ips returns how many outbound IPs a number of ports for each node needs; ok is false if there
 // may not be so many.
@@ -151,168 +218,181 @@ func (s *search) mostPorts() {
 	s.most = low * snat.BlockSize
 }
 
-// demand is what a node needs with an idle timeout.
-type demand struct {
-	ports   int   // in whole blocks
-	peak    int   // ports as they were in use
-	refused error // if as many as there can be are not enough
-	cuts    bool  // conversations are cut, and may not be
-}
-
-// needs finds what nodes need with timeouts, by index.
-func (s *search) needs(timeouts ...int) ([]demand, error) {
-	var trials []trial
-	for _, i := range timeouts {
-		trials = append(trials, trial{s.maxIPs, s.most, s.timeouts[i], true})
-	}
-	all, err := s.try(trials...)
-	if err != nil {
-		return nil, err
-	}
-	demands := make([]demand, len(all))
-	for i, o := range all {
-		d := &demands[i]
-		if d.cuts = o.cuts; o.refuses {
-			d.refused = fmt.Errorf("%w: with %d ports for each node on %d outbound IPs and an idle timeout of %s flows are refused after %v (%v)",
-				ErrNoSetting, s.most, s.maxIPs, short(trials[i].idle), o.Total.FirstRefused, o.Refusals[0].Reason)
-		}
-		for _, n := range o.Nodes {
-			d.peak = max(d.peak, n.Peak)
-		}
-		d.ports = max(blocks(d.peak), snat.BlockSize)
-	}
-	return demands, nil
-}
-
 func (s *search) run() (*Recommendation, error) {
 	if s.mostPorts(); s.most == 0 {
 		return nil, fmt.Errorf("%w: %d outbound IPs have less than %d ports for each node", ErrNoSetting, s.maxIPs, snat.BlockSize)
 	}
-	ports, idle, err := s.generous()
+	peak, idle, err := s.generous()
 	if err != nil {
 		return nil, err
 	}
-	least, err := s.settle(ports, idle)
-	if err != nil {
+	if peak, err = s.settle(peak, idle); err != nil {
 		return nil, err
 	}
-	return s.verify(least, idle)
+	return s.verify(peak, idle)
 }
 
-// generous finds how many ports a node needs with the shortest idle timeout that may be, and the
-// longest timeout that does with them.
-func (s *search) generous() (ports int, idle time.Duration, err error) {
+// refused returns the error of refusals with as many ports as there can be.
+func (s *search) refused(o *outcome, idle time.Duration) error {
+	return fmt.Errorf("%w: with %d ports for each node on %d outbound IPs and an idle timeout of %s flows are refused after %v (%v)",
+		ErrNoSetting, s.most, s.maxIPs, short(idle), o.Total.FirstRefused, o.Refusals[0].Reason)
+}
+
+// generous finds the longest idle timeout that does with the ports that the shortest one needs, and its peak.
+func (s *search) generous() (peak int, idle time.Duration, err error) {
 	low, high := 0, len(s.timeouts)-1
-	first := []int{low}
-	if low < high {
-		first = append(first, high)
-	}
-	all, err := s.needs(first...)
-	if err != nil {
-		return 0, 0, err
-	}
-	least, long := all[0], all[len(all)-1]
+	first, last, err := s.ends()
 	switch {
-	case least.refused != nil && long.refused != nil:
-		return 0, 0, least.refused
-	case long.cuts:
+	case err != nil:
+		return 0, 0, err
+	case first.refuses && last.refuses:
+		return 0, 0, s.refused(first, s.timeouts[low])
+	case last.cuts:
 		return 0, 0, fmt.Errorf("%w: with the longest idle timeout, %s, conversations are cut", ErrNoSetting, short(s.timeouts[high]))
-	case least.cuts && least.refused == nil:
-		if low, least, err = s.uncut(low+1, high, long); err != nil {
+	case first.cuts && !first.refuses:
+		if low, first, err = s.uncut(low+1, high, last); err != nil {
 			return 0, 0, err
 		}
 	}
-	if long.refused == nil && (least.refused != nil || long.ports <= least.ports) {
-		return long.ports, s.timeouts[high], nil
+	if last.good() && (!first.good() || s.roomFor(last.peak) <= s.roomFor(first.peak)) {
+		return last.peak, s.timeouts[high], nil
 	}
-	idle, err = s.longest(low, high, least, long)
-	return least.ports, idle, err
+	return s.longest(low, high, first, last)
 }
 
-// uncut finds the first of timeouts with which no conversation is cut, and what it needs. Of the last
-// one that is known.
-func (s *search) uncut(low, high int, long demand) (int, demand, error) {
+// ends simulates the shortest idle timeout and the longest. The longest exceeds, and ends, as soon as it is
+// seen to need more ports than the shortest until then, if that refuses and cuts nothing.
+func (s *search) ends() (first, last *outcome, err error) {
+	low, high := s.generously(s.timeouts[0]), s.generously(s.timeouts[len(s.timeouts)-1])
+	if low == high {
+		all, err := s.try(low)
+		return all[0], all[0], err
+	}
+	s.begins(2)
+	var both [2]*attempt
+	var errs [2]error
+	for until := max(piece, (s.plan.Until / 8).Truncate(piece)); ; until *= 2 {
+		var tasks []func()
+		for i, t := range [...]trial{low, high} {
+			tasks = append(tasks, func() {
+				if both[i] == nil {
+					both[i], errs[i] = s.begin(t)
+				}
+				if errs[i] == nil && both[i].good() {
+					errs[i] = s.advance(both[i], min(until, s.plan.Until))
+				}
+			})
+		}
+		s.plan.together(tasks)
+		if err := errors.Join(errs[:]...); err != nil {
+			for _, a := range both {
+				if a != nil {
+					s.giveUp(a)
+				}
+			}
+			return nil, nil, err
+		}
+		first, last := both[0], both[1]
+		if last.against = first.peak; until >= s.plan.Until {
+			return s.end(first), s.end(last), nil
+		}
+		if last.exceeds = first.good() && last.good() && s.roomFor(last.peak) > s.roomFor(first.peak); !last.exceeds {
+			continue
+		}
+		s.giveUp(last)
+		if err := s.advance(first, s.plan.Until); err != nil {
+			s.giveUp(first)
+			return nil, nil, err
+		}
+		if first := s.end(first); first.good() {
+			return first, &last.outcome, nil
+		}
+		all, err := s.try(low, high) // what it does in the end has to be known
+		return all[0], all[1], err
+	}
+}
+
+// uncut finds the first of timeouts with which no conversation is cut. What becomes of the last one is known.
+func (s *search) uncut(low, high int, last *outcome) (int, *outcome, error) {
 	for low < high {
 		mid := (low + high) / 2
-		d, err := s.needs(mid)
+		all, err := s.try(s.generously(s.timeouts[mid]))
 		switch {
 		case err != nil:
-			return 0, demand{}, err
-		case d[0].cuts && d[0].refused == nil:
+			return 0, nil, err
+		case all[0].cuts && !all[0].refuses:
 			low = mid + 1
 		default:
-			high, long = mid, d[0]
+			high, last = mid, all[0]
 		}
 	}
-	return high, long, long.refused
+	if last.refuses {
+		return 0, nil, s.refused(last, s.timeouts[high])
+	}
+	return high, last, nil
 }
 
 // longest finds the longest idle timeout between two, by index, that does with the ports that the
-// shorter one needs; the longer one does not. It begins where ports that grow evenly with the timeout
+// shorter one needs, and its peak; the longer one does not. It begins where ports that grow evenly with the timeout
 // would be as many, and lets two that follow each other run together.
-func (s *search) longest(low, high int, least, long demand) (time.Duration, error) {
-	guess := low
-	if long.refused == nil {
-		first, last := s.timeouts[low], min(s.timeouts[high], s.plan.Until)
-		share := float64(least.ports-least.peak) / float64(long.peak-least.peak) // of the way between the two
-		for guess+1 < high && float64(s.timeouts[guess+1]-first) <= share*float64(last-first) {
-			guess++
-		}
+func (s *search) longest(low, high int, first, last *outcome) (peak int, idle time.Duration, err error) {
+	if _, ok := s.answer(first.peak, s.timeouts[low]); !ok {
+		return first.peak, s.timeouts[low], nil // settle tells
 	}
-	probable := guess
-	bottom := low // does, as far as is known
-	for high--; ; guess = (bottom + high + 1) / 2 {
-		trials := []trial{s.of(least.ports, s.timeouts[guess])}
-		if guess < high {
-			trials = append(trials, s.of(least.ports, s.timeouts[guess+1]))
-		}
-		if guess == probable && least.ports > snat.BlockSize {
-			trials = append(trials, s.of(least.ports-snat.BlockSize, s.timeouts[guess]))
+	if last.exceeds {
+		high++ // the beginning says that it probably does not
+	}
+	peak = first.peak
+	for next := max(low+1, s.guess(low, high, last)); low+1 < high; next = (low + high) / 2 {
+		var trials []trial
+		for _, d := range s.timeouts[next:min(next+2, high)] {
+			t, _ := s.answer(first.peak, d)
+			trials = append(trials, t)
 		}
 		all, err := s.try(trials...)
-		switch {
-		case err != nil:
-			return 0, err
-		case guess == low && (guess == high || !all[1].good()):
-			return s.timeouts[low], nil
-		case !all[0].good():
-			high = guess - 1
-		case guess == high || !all[1].good():
-			return s.timeouts[guess], nil
-		default:
-			bottom = guess + 1
+		if err != nil {
+			return 0, 0, err
 		}
-		if bottom == high {
-			return s.timeouts[bottom], nil
+		for i, o := range all {
+			if !o.good() {
+				high = next + i
+				break
+			}
+			low, peak = next+i, o.peak
 		}
 	}
+	return peak, s.timeouts[low], nil
 }
 
-// settle finds, near a number of ports, one that refuses nothing while a block less does. It tries the
-// two, and goes on only if they are not so: away from the number in steps that double until it has one
-// of each sort, and then by halves.
-func (s *search) settle(ports int, idle time.Duration) (int, error) {
+// guess returns the timeout between two, by index, that probably needs the ports of the shortest.
+func (s *search) guess(low, high int, last *outcome) (i int) {
+	more := last.peak - last.against
+	if last.refuses || more <= 0 {
+		return low
+	}
+	spare := s.limit(s.roomFor(last.against)) - last.against
+	from, to := s.timeouts[low], min(s.timeouts[len(s.timeouts)-1], last.passed)
+	for i = low; i+1 < high && float64(s.timeouts[i+1]-from)*float64(more) <= float64(spare)*float64(to-from); i++ {
+	}
+	return i
+}
+
+// settle finds a peak for which the answer refuses nothing while a block less than the peak needs does. It tries the
+// one that there has been, and goes on only if that is not so: away from it in steps that double until it has a
+// number of ports of each sort, and then by halves.
+func (s *search) settle(peak int, idle time.Duration) (int, error) {
 	const block = snat.BlockSize
-	trials := []trial{s.of(ports, idle)}
-	if ports > block {
-		trials = append(trials, s.of(ports-block, idle))
-	}
-	if s.headroom > 0 {
-		if with, ok := s.withHeadroom(ports, idle); ok {
-			trials = append(trials, with)
-		}
-	}
-	all, err := s.try(trials...)
+	all, err := s.both(peak, idle)
 	if err != nil {
 		return 0, err
 	}
+	if all[0].good() && (len(all) == 1 || !all[1].good()) {
+		return peak, nil
+	}
+	ports := least(peak)
 	bad, good := 0, 0 // ports; 0 ports refuse everything
 	if all[0].good() {
-		if good = ports; good > block && all[1].good() {
-			good -= block
-		} else {
-			return good, nil
-		}
+		good = ports - block
 		for step := block; bad == 0 && good > block; step *= 2 {
 			next := max(good-step, block)
 			if ok, err := s.does(next, idle); err != nil {
@@ -360,35 +440,30 @@ func (s *search) does(ports int, idle time.Duration) (bool, error) {
 	return err == nil && all[0].good(), err
 }
 
-// withHeadroom returns the trial of a number of ports with the headroom; ok is false if there may not
-// be so many.
-func (s *search) withHeadroom(least int, idle time.Duration) (t trial, ok bool) {
-	ports := least
-	if s.headroom > 0 {
-		ports = blocks(int(math.Ceil(float64(least) / (1 - s.headroom))))
-	}
-	t = s.of(ports, idle)
-	return t, t.ips > 0
-}
-
-// verify returns the recommendation of a number of ports that settle has found.
-func (s *search) verify(least int, idle time.Duration) (*Recommendation, error) {
-	t, ok := s.withHeadroom(least, idle)
+// both simulates the answer of a peak, and a block less than that needs, if that is not all.
+func (s *search) both(peak int, idle time.Duration) ([]*outcome, error) {
+	t, ok := s.answer(peak, idle)
 	if !ok {
-		return nil, fmt.Errorf("%w: with the headroom %d ports for each node are more than %d outbound IPs have", ErrNoSetting, least, s.maxIPs)
+		return nil, fmt.Errorf("%w: with the headroom %d ports for each node are more than %d outbound IPs have", ErrNoSetting, t.ports, s.maxIPs)
 	}
 	trials := []trial{t}
-	if least > snat.BlockSize {
-		trials = append(trials, s.of(least-snat.BlockSize, idle))
+	if ports := least(peak); ports > snat.BlockSize {
+		trials = append(trials, s.of(ports-snat.BlockSize, idle))
 	}
-	all, err := s.try(trials...)
+	return s.try(trials...)
+}
+
+// verify returns the recommendation of a peak that settle has found.
+func (s *search) verify(peak int, idle time.Duration) (*Recommendation, error) {
+	all, err := s.both(peak, idle)
 	if err != nil {
 		return nil, err
 	}
+	t, _ := s.answer(peak, idle)
 	if !all[0].good() {
-		return nil, fmt.Errorf("%w: %d ports for each node refuse nothing, but the %d with headroom do", ErrNoSetting, least, t.ports)
+		return nil, fmt.Errorf("%w: %d ports for each node refuse nothing, but the %d with headroom do", ErrNoSetting, least(peak), t.ports)
 	}
-	r := &Recommendation{IPs: t.ips, Ports: t.ports, Least: least, IdleTimeout: idle, Cluster: s.plan.Cluster, Result: all[0].Result}
+	r := &Recommendation{IPs: t.ips, Ports: t.ports, Least: least(peak), IdleTimeout: idle, Cluster: s.plan.Cluster, Result: all[0].Result}
 	change(&r.Cluster, r.IPs, r.Ports, idle)
 	if len(all) > 1 {
 		r.Refusing = all[1].Result
