@@ -68,7 +68,7 @@
 // -sweep tries all combinations of settings, at most 1,000, each from an empty cluster on:
 //
 //	ips=1..8                  managed outbound IPs
-//	ports=auto,1024           SNAT ports of each node
+//	ports=auto,1024           SNAT ports of each node of a load balancer
 //	idle=4m,30m               idle timeout
 //	outbound=managedNATGateway,loadBalancer   outbound type, and managedNATGatewayV2
 //	nodes=3..5, nodes(POOL)   nodes of all pools or of one

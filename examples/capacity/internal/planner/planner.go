@@ -28,6 +28,7 @@ import (
 	"github.com/seed-a61be3fe/natplane/examples/capacity/stories"
 	"github.com/seed-a61be3fe/natplane/examples/internal/command"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/lb"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
@@ -196,7 +197,7 @@ func (c Command) prepare(o options) (*run, *Site, error) {
 		r.config.Seed = o.seed
 	}
 	explicit(&r.config)
-	if err := r.knownPools(); err != nil {
+	if err := errors.Join(r.knownPools(), r.ownPorts()); err != nil {
 		return nil, nil, err
 	}
 	for _, axis := range o.scale.axes() {
@@ -278,6 +279,44 @@ func (r *run) knownPools() error {
 		check("upgrade", u.pool)
 	}
 	return errors.Join(errs...)
+}
+
+// ownPorts refuses flags about ports of nodes where nodes have none: -sweep if that is so under all its
+// settings.
+func (r *run) ownPorts() error {
+	var errs []error
+	if field := fieldOf(r.options.sweep.text, portsName); field != "" {
+		settings := whatif.Grid(r.options.sweep.axes...)
+		if !slices.ContainsFunc(settings, func(s whatif.Setting) bool { return r.ownPortsWith(s) == nil }) {
+			errs = append(errs, fmt.Errorf("-sweep %q: %w", field, r.ownPortsWith(settings[0])))
+		}
+	}
+	if r.options.recommend {
+		if err := ownPorts(&r.config); err != nil {
+			errs = append(errs, fmt.Errorf("-recommend: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ownPortsWith is ownPorts of the cluster with a setting.
+func (r *run) ownPortsWith(s whatif.Setting) error {
+	config, workload := r.config, r.workload
+	s.Change(&config, &workload)
+	return ownPorts(&config)
+}
+
+// ownPorts returns why the nodes of a cluster have no ports of their own; nil if they have.
+func ownPorts(c *overlay.ClusterConfig) error {
+	is := "the outbound type is " + c.OutboundType.String()
+	switch {
+	case c.OutboundType != overlay.OutboundLoadBalancer:
+	case c.LoadBalancerSKU != lb.Standard:
+		is = "that of the cluster is of SKU " + c.LoadBalancerSKU.String()
+	default:
+		return nil
+	}
+	return errors.New("needs a Standard load balancer, whose nodes have ports of their own; " + is)
 }
 
 // try starts the cluster as it is, and makes a simulation of the workload.

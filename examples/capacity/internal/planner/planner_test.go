@@ -472,11 +472,22 @@ func TestOtherClusters(t *testing.T) {
 	assert.Contains(t, text, "Workload      b, for 3m, seed 6\n")
 	assert.Contains(t, text, "64,512")
 
+	// There are ports per node of a load balancer only.
 	var out, complaints bytes.Buffer
-	status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-recommend", "-until", "1m"}, &out, &complaints)
+	status := c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-recommend", "-sweep", "ips=1 ports=1024,auto", "-scale", "x=1", "-until", "1m"}, &out, &complaints)
 	assert.Equal(t, command.Failure, status)
 	assert.Empty(t, out.String())
-	assert.Contains(t, complaints.String(), "capacity: -recommend: Plan.Cluster.OutboundType managedNATGateway: conflict")
+	assert.Equal(t, `capacity: -scale: the cluster has no pool "x"; it has nodepool1, nodepool2
+capacity: -sweep "ports=1024,auto": needs a Standard load balancer, whose nodes have ports of their own; the outbound type is managedNATGateway
+capacity: -recommend: needs a Standard load balancer, whose nodes have ports of their own; the outbound type is managedNATGateway
+`, complaints.String())
+	text = run("-sweep", "outbound=managedNATGateway,loadBalancer ports=auto,1024 ips=1")
+	assert.Contains(t, text, "OTHER SETTINGS  (3 of 4 refuse nothing)\n")
+	assert.Contains(t, text, "-: ports=1024 needs a Standard load balancer, whose nodes have ports of their own; the outbound type is managedNATGateway\n")
+	site.Config.OutboundType = overlay.OutboundLoadBalancer
+	complaints.Reset()
+	c.Run(t.Context(), []string{"-cluster", "a", "-workload", "b", "-sweep", "outbound=managedNATGateway,managedNATGatewayV2 ports=8", "-until", "1m"}, &out, &complaints)
+	assert.Equal(t, "capacity: -sweep \"ports=8\": needs a Standard load balancer, whose nodes have ports of their own; the outbound type is managedNATGateway\n", complaints.String())
 }
 
 // Tasks are all done, each once.

@@ -36,8 +36,11 @@ const (
 	maxValues   = 100 // of an axis
 )
 
-// outboundName is the axis of outbound types.
-const outboundName = "outbound"
+// Names of axes that others know: those of outbound types, and of ports of each node.
+const (
+	outboundName = "outbound"
+	portsName    = "ports"
+)
 
 // axisKind is a kind of axis. read returns its values in order, and what is wrong with them.
 type axisKind struct {
@@ -49,7 +52,7 @@ type axisKind struct {
 
 var axisKinds = []axisKind{
 	{"ips", false, "a number or range, 1 to 100", numbers(1, maxIPs, func(_ string, n []int) whatif.Axis { return whatif.OutboundIPs(n...) })},
-	{"ports", false, "auto, or a multiple of 8 up to 64,000", values(ports, func(_ string, n []int) whatif.Axis { return whatif.OutboundPorts(n...) })},
+	{portsName, false, "auto, or a multiple of 8 up to 64,000", values(ports, func(_ string, n []int) whatif.Axis { return whatif.OutboundPorts(n...) })},
 	{"idle", false, "whole minutes, 4m to 120m", values(idle, func(_ string, d []time.Duration) whatif.Axis { return whatif.IdleTimeouts(d...) })},
 	{outboundName, false, "an outbound type that needs nothing else: loadBalancer, managedNATGateway or managedNATGatewayV2", values(outbound, func(_ string, t []overlay.OutboundType) whatif.Axis { return whatif.OutboundTypes(t...) })},
 	{"nodes", true, "a number or range, 1 to 1000", numbers(1, maxNodes, whatif2(whatif.Nodes))},
@@ -215,6 +218,16 @@ func kindOf(name string) (kind axisKind, pool string, ok bool) {
 		}
 	}
 	return kind, "", false
+}
+
+// fieldOf returns the axis of a name in a sweep or setting, as it is written there; "" if there is none.
+func fieldOf(text, name string) string {
+	for field := range strings.FieldsSeq(text) {
+		if strings.HasPrefix(field, name+"=") {
+			return field
+		}
+	}
+	return ""
 }
 
 // pools returns the pools that the axes name.

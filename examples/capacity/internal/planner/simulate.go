@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -27,10 +28,7 @@ import (
 func (r *run) simulate(ctx context.Context, site *Site, bar *page.Bar) error {
 	shown := newProgress(bar)
 	plan := whatif.Plan{Cluster: r.config, Workload: r.workload, Until: r.options.until, Start: site.start, Together: together}
-	settings := []whatif.Setting{}
-	if len(r.options.sweep.axes) > 0 {
-		settings = whatif.Grid(r.options.sweep.axes...)
-	}
+	settings, cannot := r.settings()
 	asItIsDone, upgradeDone := shown.part(1), shown.part(r.options.upgrade.weight())
 	var asItIs, upgrade error
 	own := []func(){func() { r.now, r.course, asItIs = r.observed(ctx, site, asItIsDone) }}
@@ -75,8 +73,29 @@ func (r *run) simulate(ctx context.Context, site *Site, bar *page.Bar) error {
 	if upgrade != nil && !r.interrupted {
 		return fmt.Errorf("-upgrade: %w", upgrade)
 	}
+	for _, at := range slices.Sorted(maps.Keys(cannot)) {
+		rows = slices.Insert(rows, at, cannot[at])
+	}
 	r.rows = rows
 	return nil
+}
+
+// settings returns the settings of the sweep that can be, and the rows of the others by where they stand:
+// those that give ports to nodes which have none of their own.
+func (r *run) settings() (can []whatif.Setting, cannot map[int]whatif.Row) {
+	if len(r.options.sweep.axes) == 0 {
+		return nil, nil
+	}
+	cannot = make(map[int]whatif.Row)
+	for i, s := range whatif.Grid(r.options.sweep.axes...) {
+		field := fieldOf(s.Name, portsName)
+		if err := r.ownPortsWith(s); field != "" && field != portsName+"=auto" && err != nil {
+			cannot[i] = whatif.Row{Setting: s.Name, Err: fmt.Errorf("%s %w", field, err)}
+			continue
+		}
+		can = append(can, s)
+	}
+	return can, cannot
 }
 
 // searchWeight is how many simulations a search is taken for until it is over; our choice.
