@@ -153,7 +153,7 @@
 // # Results
 //
 // The same flags and files give the same report, byte for byte, however many cores there are. The
-// exit status is 0 on success, refusals or not, 2 for a wrong command line, 130 after Ctrl-C, which prints
+// exit status is 0 on success, refusals or not, 2 for a wrong command line, 130 after Ctrl-C or SIGTERM, which prints
 // what is done by then, and 1 for everything else, of which all problems are told and nothing is
 // printed. On a terminal a bar shows how much is done, and how long the rest may take.
 package main

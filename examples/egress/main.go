@@ -105,7 +105,7 @@
 // The same flags and capture give the same report, except for the wall-clock
 // time, and byte-identical captures. The exit status is 0 on success, 2 for a wrong
 // command line or packet of -explain, 3 if connections were refused and -fail-on-refusal is given, 130
-// after Ctrl-C, which prints what is known by then and writes no captures, and 1 for
+// after Ctrl-C or SIGTERM, which prints what is known by then and writes no captures, and 1 for
 // everything else, such as a pod in -explain that the cluster has not, or a run in which nothing was
 // translated.
 package main

@@ -118,7 +118,7 @@
 //
 // # Results
 //
-// The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C, which
+// The exit status is 0 on success, 2 for a wrong command line, 130 after Ctrl-C or SIGTERM, which
 // prints what is known by then and leaves no capture of -out, 1 for a capture that
 // cannot be read, for anything else that fails, if a packet is different, and if no
 // packet at all was translated.

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // The exit statuses of a command.
@@ -20,7 +21,7 @@ const (
 	Failure     = 1   // it could not do what it was asked for
 	Misuse      = 2   // the command line is wrong
 	Refused     = 3   // connections were refused, and -fail-on-refusal asks to tell
-	Interrupted = 130 // by Ctrl-C, as shells have it
+	Interrupted = 130 // by Ctrl-C, as shells have it, or SIGTERM
 )
 
 // Errors that have an exit status of their own.
@@ -29,14 +30,21 @@ var (
 	ErrInterrupted = errors.New("interrupted")
 )
 
-// Main is main of a command that run is: it exits with its status. ctx is over at Ctrl-C; a second one
-// kills.
+// Main is main of a command that run is: it exits with its status. ctx is over at Ctrl-C or SIGTERM; a
+// second Ctrl-C kills.
 func Main(run func(ctx context.Context, args []string, stdout, stderr io.Writer) int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	context.AfterFunc(ctx, stop)
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	os.Exit(status)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2) // one of each
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		for s := range signals {
+			stop()
+			if s == os.Interrupt {
+				signal.Reset(os.Interrupt)
+			}
+		}
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // Run parses a command line, then does what it asks for, and returns the exit

@@ -13,10 +13,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 )
 
 // module is the path of the module that has this package.
 const module = "github.com/seed-a61be3fe/natplane"
+
+// buildEnd is how long a build may take to end after an interrupt; our choice.
+const buildEnd = 10 * time.Second
 
 // Elsewhere is a command in a nested module.
 type Elsewhere struct {
@@ -33,15 +40,20 @@ func (e Elsewhere) HandOver(ctx context.Context, args []string, stdout, stderr i
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	// An interrupt of the terminal reaches it too: it ends by itself, and tells what is known.
-	run := exec.Command(binary, args...)
+	// It ends by itself, and tells what is known. An interrupt of the terminal reaches it too; after that
+	// SIGTERM, which tells it of others, changes nothing.
+	run := exec.CommandContext(ctx, binary, args...)
+	run.Cancel = func() error {
+		_ = run.Process.Signal(syscall.SIGTERM) // there is none on Windows
+		return os.ErrProcessDone                // its exit status counts
+	}
 	run.Stdin, run.Stdout, run.Stderr = os.Stdin, stdout, stderr
 	err = run.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 {
 		return exit.ExitCode(), nil
 	}
-	return 0, err
+	return 0, Failed(ctx, err)
 }
 
 // Filter builds a command that makes an output of an input. run runs it, and done removes it.
@@ -82,9 +94,20 @@ func (e Elsewhere) build(ctx context.Context, stderr io.Writer) (binary string, 
 	}
 	build := exec.CommandContext(ctx, goCommand, "build", "-buildvcs=false", "-o", binary, ".")
 	build.Dir, build.Stderr = dir, stderr
-	build.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir)
+	build.Env = append(os.Environ(), "GOWORK=off", "PWD="+dir, "GOTMPDIR="+temp)
+	build.Cancel = func() error {
+		err := build.Process.Signal(os.Interrupt) // it ends what it has begun
+		if err != nil {
+			err = build.Process.Kill()
+		}
+		return err
+	}
+	build.WaitDelay = buildEnd
+	if page.IsTerminal(stderr) {
+		fmt.Fprintf(stderr, "building %s for -%s: the first time that may take a minute\n", e.Dir, e.Option)
+	}
 	if err := build.Run(); err != nil {
-		return "", nil, errors.Join(fmt.Errorf("-%s: what is in %s cannot be built: %w", e.Option, dir, err), remove())
+		return "", nil, errors.Join(Failed(ctx, fmt.Errorf("-%s: what is in %s cannot be built: %w", e.Option, dir, err)), remove())
 	}
 	return binary, remove, nil
 }

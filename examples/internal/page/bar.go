@@ -21,12 +21,20 @@ type Bar struct {
 func NewBar(w io.Writer) *Bar {
 	now := time.Now()
 	b := &Bar{begin: now, next: now.Add(time.Second)}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			b.w = w
-		}
+	if IsTerminal(w) {
+		b.w = w
 	}
 	return b
+}
+
+// IsTerminal reports whether somebody may watch what is written to w.
+func IsTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // Show draws the bar at done, 0 to 1, with the time that is left at this pace, unless it was drawn
