@@ -10,6 +10,7 @@ import (
 
 // floor is the memory that BenchmarkFloor walks: as large as a table.
 type floor struct {
+	work  func(t *traffic, pkts [][]byte) // of an established flow's packets: batch, or chase where they come one by one
 	mem   slab.Memory
 	lines slab.Slab[[8]uint64]
 	n     uint32
@@ -18,6 +19,7 @@ type floor struct {
 
 func newFloor(b testing.TB, bytes int) *floor {
 	f := &floor{}
+	f.work = f.batch
 	f.lines.Init(&f.mem)
 	b.Cleanup(f.mem.Release)
 	for f.n < uint32(max(bytes/64, 1)) {

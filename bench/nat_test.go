@@ -53,6 +53,9 @@ func (parent) Cleanup(func()) {}
 func run(b *testing.B, w *world, t *traffic, f *floor, from flow.Side, size int) {
 	pkts, verdicts := buffers(batch), make([]flow.Verdict, batch)
 	send := func() { w.send(from, size, pkts, verdicts) }
+	if f.work = f.batch; size == 1 {
+		f.work = f.chase
+	}
 	measure(b, t, f, pkts, verdicts, send, float64(w.nat.Stats().Bytes)/float64(w.flows))
 }
 
@@ -90,7 +93,7 @@ func measureBeside(b *testing.B, want flow.Action, t *traffic, f *floor, beside 
 			b.StopTimer()
 			start := time.Now()
 			for range turn / 4 {
-				f.batch(t, pkts)
+				f.work(t, pkts)
 			}
 			floorTime += time.Since(start)
 			start = time.Now()
