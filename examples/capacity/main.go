@@ -112,7 +112,7 @@
 //	                          warmUpSeconds, scale (nodes by pool), recommend, headroomPercent, acceptCuts, upgrade,
 //	                          story, seed
 //	cluster                   what the cluster is: name, nodes, pools, pods, outboundType, ips, portsPerNode (0 where
-//	                          they are shared), idleSeconds, notModelled[], pending[]
+//	                          they are shared), idleSeconds, holdSeconds (after FIN), notModelled[], pending[]
 //	story                     name, title, why and advice of -story, or null
 //	skipped[]                 what of the trace is left out
 //	complete                  false after Ctrl-C

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/answer"
+	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
@@ -77,11 +78,16 @@ func to(addr string) []whatif.Destination {
 // pods are all of a Deployment of the cluster.
 func pods(name string) whatif.Selector { return whatif.Selector{Pods: name} }
 
+// hold returns how long a port of a closed connection rests.
+func hold(t overlay.OutboundType) string {
+	return page.Short(answer.HoldAfterFIN(&overlay.ClusterConfig{OutboundType: t}))
+}
+
 var all = []*Story{
 	{
 		Story: answer.Story{
 			Name: "connection-reuse", Title: "Keep connections open and use them again",
-			Why:    "A connection for each request leaves a port behind that serves the same destination again only 4 minutes after the FIN, so a node's ports last for a few new connections a second.",
+			Why:    "A connection for each request leaves a port behind that serves the same destination again only " + hold(overlay.OutboundLoadBalancer) + " after the FIN, so a node's ports last for a few new connections a second.",
 			Advice: "Use connection pools and HTTP keep-alive in the pods, so that a request takes no new SNAT port. That needs no change in Azure and costs nothing; more ports only put the end off.",
 		},
 		Workload: whatif.Workload{Traffic: []whatif.Traffic{{Name: "orders", From: pods("orders"), To: database, Rate: whatif.Rate{PerHost: 1.2}}}},
@@ -145,7 +151,7 @@ var all = []*Story{
 	{
 		Story: answer.Story{
 			Name: "nat-gateway", Title: "A NAT gateway instead of the load balancer",
-			Why:    "A NAT gateway gives 64,512 ports of each of its IPs to whichever node needs them, and a port of a closed connection serves its destination again after about a minute instead of four.",
+			Why:    "A NAT gateway gives 64,512 ports of each of its IPs to whichever node needs them, and a port of a closed connection serves its destination again after " + hold(overlay.OutboundManagedNATGateway) + " instead of " + hold(overlay.OutboundLoadBalancer) + ".",
 			Advice: "Change the outbound type (az aks update --outbound-type managedNATGateway). It ends open connections and changes the address that others see, so it wants a quiet hour and the lists of those allowed.",
 		},
 		Workload: whatif.Workload{Traffic: []whatif.Traffic{{Name: "orders", From: whatif.Selector{Pods: "orders", Count: 6}, To: database, Rate: whatif.Rate{PerHost: 2}}}},

@@ -46,6 +46,7 @@ type Answer struct {
 		IPs          int      `json:"ips"`          // outbound, of all families
 		PortsPerNode int      `json:"portsPerNode"` // of TCP and UDP each; 0 where ports are shared
 		IdleSeconds  float64  `json:"idleSeconds"`
+		HoldSeconds  float64  `json:"holdSeconds"` // that a port is kept from a destination after FIN
 		NotModelled  []string `json:"notModelled"` // what the files say and the cluster is without
 		Pending      []string `json:"pending"`     // pods that found no node and so send nothing, a sentence each
 	} `json:"cluster"`

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
 
@@ -35,6 +37,25 @@ func TestFind(t *testing.T) {
 	assert.Equal(t, []string{"abandoned", "udp"}, codes(whatif.Result{Peak: whatif.Uses{UDPWaiting: 50, Abandoned: 50}, Total: whatif.Counts{Refused: 1}, Nodes: node}, time.Hour))
 	assert.Equal(t, []string{"cut"}, codes(whatif.Result{Total: whatif.Counts{Cut: 1}}, time.Hour))
 	assert.Empty(t, codes(whatif.Result{}, time.Hour))
+}
+
+// How long ports rest is told as the timers of the simulation have it.
+func TestHolds(t *testing.T) {
+	for _, c := range []struct {
+		config overlay.ClusterConfig
+		want   string
+	}{
+		{overlay.ClusterConfig{}, "for 4m,"},
+		{overlay.ClusterConfig{Timeouts: flow.Timeouts{TCPTimeWait: 3 * time.Minute}}, "for 3m,"},
+		{overlay.ClusterConfig{OutboundType: overlay.OutboundManagedNATGatewayV2}, "for 1m5s,"},
+		{overlay.ClusterConfig{OutboundType: overlay.OutboundUserAssignedNATGateway}, "for 1m5s,"},
+	} {
+		a := Answer{AsItIs: ResultOf(&whatif.Result{Peak: whatif.Uses{HeldFIN: 1}})}
+		a.Cluster.HoldSeconds, a.Cluster.OutboundType, a.Cluster.PortsPerNode = HoldAfterFIN(&c.config).Seconds(), c.config.OutboundType.String(), 720
+		a.Find()
+		assert.Contains(t, a.Findings[0].Text, "They keep a port from their destination "+c.want)
+		assert.Equal(t, c.want == "for 3m,", strings.Contains(a.Findings[0].Text, "last for 4.0 new"))
+	}
 }
 
 // The headline says what to change where the run can tell, and with which numbers.

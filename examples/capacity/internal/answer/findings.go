@@ -4,25 +4,36 @@ package answer
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
+	"github.com/seed-a61be3fe/natplane/snat/preset"
 )
 
 // minIdle is the shortest idle timeout that there is.
 const minIdle = 4 * time.Minute
 
-// holdAfterFIN returns how long a port is kept from a destination after FIN: by a load balancer (outbound
-// connections document), or by a NAT gateway (NAT gateway resource document).
-func holdAfterFIN(outbound string) string {
-	switch outbound {
-	case overlay.OutboundManagedNATGateway.String(), overlay.OutboundManagedNATGatewayV2.String(), overlay.OutboundUserAssignedNATGateway.String():
-		return "65 seconds"
+// HoldAfterFIN returns how long a port is kept from a destination after FIN in a cluster: by its load balancer, or
+// by its NAT gateway.
+func HoldAfterFIN(c *overlay.ClusterConfig) time.Duration {
+	switch c.OutboundType {
+	case overlay.OutboundManagedNATGateway, overlay.OutboundManagedNATGatewayV2, overlay.OutboundUserAssignedNATGateway:
+		var of preset.NATGatewayGeneration
+		if own := c.NATGatewayProfile.NATGateway; own != nil {
+			of = own.Generation
+		}
+		site := preset.Site{Frontends: []netip.Addr{netip.IPv6Unspecified()}} // any will do
+		gateway, err := preset.AzureNATGateway(site, of)
+		if err != nil {
+			panic(err) // of a cluster that has been simulated
+		}
+		return gateway.Timeouts.TCPTimeWait
 	}
-	return "4 minutes"
+	return c.Timeouts.Or(snat.AzureTimeouts(0)).TCPTimeWait
 }
 
 // Find says what the run shows: its findings are those of the setting as it is.
@@ -40,9 +51,9 @@ func (a *Answer) Find() {
 			return text
 		}
 		if u.HeldFIN*4 >= flows {
-			text := fmt.Sprintf("%s were closed connections. They keep a port from their destination for %s, whatever the idle timeout: connections that are kept open and used again (reuse=on) need no new port.", share(u.HeldFIN), holdAfterFIN(a.Cluster.OutboundType))
+			text := fmt.Sprintf("%s were closed connections. They keep a port from their destination for %s, whatever the idle timeout: connections that are kept open and used again (reuse=on) need no new port.", share(u.HeldFIN), Duration(a.Cluster.HoldSeconds))
 			if n := a.Cluster.PortsPerNode; n > 0 && a.Cluster.OutboundType == overlay.OutboundLoadBalancer.String() {
-				text += fmt.Sprintf(" The %s ports of a node last for %.1f new connections a second to one destination.", page.Count(n), whatif.Sustained(n, 0, snat.AzureTimeouts(0).TCPTimeWait))
+				text += fmt.Sprintf(" The %s ports of a node last for %.1f new connections a second to one destination.", page.Count(n), whatif.Sustained(n, 0, time.Duration(a.Cluster.HoldSeconds*float64(time.Second))))
 			}
 			add("held", "%s", text)
 		}

@@ -31,7 +31,7 @@ func (r *run) answer() *answer.Answer {
 	d.AsItIs.Course = r.course
 	c := &d.Cluster
 	c.Name, c.Nodes, c.Pools, c.Pods, c.OutboundType = r.config.Name, r.nodes, len(r.config.NodePools), r.hosts, r.config.OutboundType.String()
-	c.IPs, c.IdleSeconds = ips(r.now), idleTimeout(&r.config).Seconds()
+	c.IPs, c.IdleSeconds, c.HoldSeconds = ips(r.now), idleTimeout(&r.config).Seconds(), answer.HoldAfterFIN(&r.config).Seconds()
 	if len(r.now.Nodes) > 0 {
 		c.PortsPerNode = r.now.Nodes[0].Allocated
 	}
