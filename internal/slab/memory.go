@@ -18,6 +18,8 @@ const (
 
 	minChunk  = 256      // the smallest chunk
 	maxHeap   = 1 << 20  // what a Memory takes from the Go heap where nothing is touched ahead
+	look      = 1 << 20  // what all take from the Go heap between two looks at the address space
+	beginning = 32 << 10 // what somebody takes from it for all that surrounds a new Memory
 	hugePage  = 2 << 20  // regions from this size on are aligned to it and ask for huge pages
 	minRegion = hugePage // the first region, if it can be had
 	maxRegion = 32 << 20 // regions double up to this size
@@ -43,7 +45,8 @@ var Fault func() bool
 //
 // Where the system has no memory left, Chunk returns nil. So that the Go runtime, which
 // would end the process, is not the first to notice, a Memory takes nothing if 128 MiB
-// of address space (8 MiB on 32-bit machines) would not be left after it.
+// of address space (8 MiB on 32-bit machines) would not be left after it; for the Go heap that
+// is asked once in a MiB, whoever takes it.
 //
 // The zero Memory is ready for use. It must not be copied after first use, and is not
 // safe for concurrent use. A Memory that becomes unreachable returns its regions by itself
@@ -66,7 +69,6 @@ type Memory struct {
 	used     int     // bytes in chunks handed out
 	large    int     // of them, chunks of ChunkSize
 	heap     int     // bytes in chunks of the Go heap, handed out or recycled
-	allowed  int     // bytes up to which the heap may go before there is a look at the address space
 	reserved int     // bytes in regions
 	huge     int     // of these, in regions of huge pages
 	released bool
@@ -94,7 +96,25 @@ const (
 type Table interface{ Forget() }
 
 // Available reports whether the system has memory for another Memory.
-func Available() bool { return (Fault == nil || !Fault()) && headroom() }
+func Available() bool { return heapHas(beginning) }
+
+// unlooked is how many bytes of the Go heap may still be taken before the next look at the address
+// space, which costs as much as several allocations.
+var unlooked atomic.Int64
+
+// heapHas reports whether so many bytes of the Go heap can be taken, and counts them.
+func heapHas(size int) bool {
+	if Fault != nil && Fault() {
+		return false
+	}
+	if unlooked.Add(-int64(size)) < 0 {
+		if !headroom() {
+			return false
+		}
+		unlooked.Store(look)
+	}
+	return true
+}
 
 // Own makes t one of those that Release tells.
 func (m *Memory) Own(t Table) {
@@ -153,14 +173,8 @@ func (m *Memory) take(size, overwritten int, fresh func(*Memory) unsafe.Pointer)
 
 // fromHeap returns Go memory, or nil if the runtime might not get any.
 func (m *Memory) fromHeap(size int) unsafe.Pointer {
-	if Fault != nil && Fault() {
+	if !heapHas(size) {
 		return nil
-	}
-	if m.heap+size > m.allowed {
-		if !headroom() {
-			return nil
-		}
-		m.allowed = m.heap + maxHeap
 	}
 	m.heap += size
 	return unsafe.Pointer(unsafe.SliceData(make([]byte, size)))

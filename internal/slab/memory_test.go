@@ -425,3 +425,19 @@ func TestFault(t *testing.T) {
 		t.Errorf("%d records", s.Len())
 	}
 }
+
+// The address space is looked at once for what many small Memories take, not for each.
+func TestLooksSeldom(t *testing.T) {
+	unlooked.Store(0)
+	for range look/beginning + 1 {
+		if !Available() {
+			t.Fatal("no memory")
+		}
+	}
+	if left := unlooked.Load(); left != 0 {
+		t.Errorf("%d bytes are left until the next look, want 0", left)
+	}
+	if !Available() || unlooked.Load() != look {
+		t.Errorf("%d bytes are left after a look, want %d", unlooked.Load(), look)
+	}
+}
