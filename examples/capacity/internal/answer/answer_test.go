@@ -3,6 +3,7 @@ package answer
 import (
 	"bytes"
 	"encoding/csv"
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
@@ -90,11 +91,31 @@ func TestConclude(t *testing.T) {
 	assert.Regexp(t, `^Nothing has to change. The cheapest that does, with 20 % of the ports kept free, is to give each node`, h.Change)
 	assert.Empty(t, h.Why)
 
-	half, worse := result(100, 0, 100), result(400, 0, 100)
+	half, same, worse := result(100, 0, 100), result(250, 0, 100), result(400, 0, 100)
 	h = conclude(result(250, 0, 100), func(a *Answer) {
 		a.Sweep = []Row{{Setting: "a=1", Result: &worse}, {Setting: "a=2", Error: "x"}, {Setting: "a=3", Result: &half}}
 	})
 	assert.Regexp(t, `^None of the settings tried is enough; a=3 comes closest: 100 of 1,000`, h.Change)
+	sweep := func(results ...*Result) func(*Answer) {
+		return func(a *Answer) {
+			for i, r := range results {
+				a.Sweep = append(a.Sweep, Row{Setting: fmt.Sprint("a=", i+1), Result: r})
+			}
+		}
+	}
+	for _, c := range []struct {
+		want    string
+		results []*Result
+	}{
+		{`^a=1 is not enough: 100 of 1,000`, []*Result{&half}},
+		{`^None of the settings tried is enough; a=2 and a=3 come closest, alike: 100 of 1,000`, []*Result{&worse, &half, &half}},
+		{`^None of the settings tried is enough; a=1 and 3 others come closest, alike: 100 of 1,000`, []*Result{&half, &half, &half, &half, &worse}},
+		{`^None of the settings tried is enough; all come to the same: 100 of 1,000`, []*Result{&half, &half}},
+		{`^None of the settings tried is better than what is set; a=2 comes to this: 250 of 1,000`, []*Result{&worse, &same}},
+		{`^a=1 is no better than what is set: 400 of 1,000`, []*Result{&worse}},
+	} {
+		assert.Regexp(t, c.want, conclude(result(250, 0, 100), sweep(c.results...)).Change)
+	}
 	h = conclude(result(250, 0, 100), func(a *Answer) { a.Sweep = []Row{{Setting: "a=3", Result: &half}, {Setting: "a=4", Result: &better}} })
 	assert.Regexp(t, `^Of the settings tried, a=4 does it: none of 1,000`, h.Change)
 	h = conclude(result(250, 0, 100), func(a *Answer) { a.NoSetting = "no setting that does" })

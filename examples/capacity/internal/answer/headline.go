@@ -51,8 +51,8 @@ func (a *Answer) Conclude() {
 		if a.Story != nil {
 			h.Change = fmt.Sprintf("With %s: %s.", best.Setting, outcome(best.Result, &a.AsItIs))
 		}
-		if best.Result.Total.Refused > 0 || best.Result.Total.Ended() > 0 {
-			h.Change = fmt.Sprintf("None of the settings tried is enough; %s comes closest: %s.", best.Setting, outcome(best.Result, &a.AsItIs))
+		if best.Result.lost() > 0 {
+			h.Change = a.closest(best)
 		}
 	case h.Good:
 		h.Change = "Nothing has to change."
@@ -94,16 +94,52 @@ func amount(n uint64) string {
 	return page.Count(n)
 }
 
+// lost returns how many conversations were refused, cut or broken.
+func (r *Result) lost() uint64 { return r.Total.Refused + r.Total.Ended() }
+
 // bestRow returns the setting of the sweep that loses the fewest conversations, the first of several; nil
 // if there are no results.
 func (a *Answer) bestRow() (best *Row) {
-	lost := func(r *Row) uint64 { return r.Result.Total.Refused + r.Result.Total.Ended() }
 	for i := range a.Sweep {
-		if r := &a.Sweep[i]; r.Result != nil && (best == nil || lost(r) < lost(best)) {
+		if r := &a.Sweep[i]; r.Result != nil && (best == nil || r.Result.lost() < best.Result.lost()) {
 			best = r
 		}
 	}
 	return best
+}
+
+// closest says what the best setting of the sweep comes to, which is not enough, and which others come to the same.
+func (a *Answer) closest(best *Row) string {
+	comesTo := outcome(best.Result, &a.AsItIs)
+	results := 0
+	var alike []string
+	for i := range a.Sweep {
+		if r := &a.Sweep[i]; r.Result != nil {
+			results++
+			if outcome(r.Result, &a.AsItIs) == comesTo {
+				alike = append(alike, r.Setting)
+			}
+		}
+	}
+	helps := best.Result.lost() < a.AsItIs.lost()
+	var text string
+	switch {
+	case !helps && results == 1:
+		text = best.Setting + " is no better than what is set"
+	case !helps:
+		text = "None of the settings tried is better than what is set; " + best.Setting + " comes to this"
+	case results == 1:
+		text = best.Setting + " is not enough"
+	case len(alike) == results:
+		text = "None of the settings tried is enough; all come to the same"
+	case len(alike) == 1:
+		text = "None of the settings tried is enough; " + best.Setting + " comes closest"
+	case len(alike) == 2:
+		text = "None of the settings tried is enough; " + strings.Join(alike, " and ") + " come closest, alike"
+	default:
+		text = fmt.Sprintf("None of the settings tried is enough; %s and %s come closest, alike", best.Setting, page.Plural(len(alike)-1, "other"))
+	}
+	return text + ": " + comesTo + "."
 }
 
 // recommended says what to set instead of what there is.
