@@ -1,6 +1,7 @@
 package index
 
 import (
+	"math/bits"
 	"unsafe"
 
 	"github.com/seed-a61be3fe/natplane/internal/slab"
@@ -132,59 +133,56 @@ func (x *Index) split(at uint64) (grown, ok bool) {
 
 // parted moves the entries of a segment whose next bit is set to a new one, and leaves the
 // others where they are. It fails, and changes nothing, if there is no memory for a new
-// segment, or where halve has to make chains.
+// segment, or if there are segments behind it.
+//
+// Buckets are looked at one by one, from behind one that is not full: nothing has passed that. So
+// when a bucket's turn comes, all that its strays have passed has had its turn, and each of them
+// finds room on its way here, or here. What is random decides what is counted, but no branch: that
+// would be mispredicted for every second entry. A free slot may count as staying: it is zero.
 func (x *Index) parted(old *Bucket, m segMeta) (halves [2]half, ok bool) {
 	if x.chains[old] != nil {
 		return halves, false
 	}
-	to := half{buckets: (*Bucket)(x.mem.Chunk(slab.ChunkSize))}
-	if to.buckets == nil {
+	segs := [2]*Bucket{old, (*Bucket)(x.mem.Chunk(slab.ChunkSize))}
+	if segs[1] == nil {
 		return halves, false
 	}
-	bit, gap := 31-m.depth, uint32(0)
-	for i := range uint32(segBuckets) {
-		b := bucketAt(old, i)
-		if !b.Full() {
-			gap = i // before the first entry is gone: nothing has passed this bucket
+	pos, bit, moved := uint32(0), (31-m.depth)&31, uint32(0)
+	for bucketAt(old, pos).Full() {
+		pos++
+	}
+	for range segBuckets {
+		pos = (pos + 1) & (segBuckets - 1)
+		b, to := bucketAt(old, pos), bucketAt(segs[1], pos)
+		was, stay, leave, home := *b, uint32(0), uint32(0), uint32(0)
+		*b = Bucket{}
+		for j := range slotsPerBucket {
+			tag, id := was.tag[j], was.id[j]
+			b.tag[stay&7], b.id[stay&7] = tag, id
+			to.tag[leave&7], to.id[leave&7] = tag, id
+			at := eq(tag&(segBuckets-1), pos)
+			out := at & (tag >> bit)
+			stay += at - out
+			leave += out
+			home = home>>1 | at<<7
 		}
-		for j, id := range b.id {
-			if id != 0 && b.tag[j]>>bit&1 != 0 {
-				if to.used >= x.maxLoad() || !x.put(to.buckets, 0, b.tag[j], id) {
-					x.drop(to)
-					return halves, false
-				}
-				to.used++
-			}
+		b.end(stay)
+		to.end(leave)
+		moved += leave
+		for strays := (1<<was.count() - 1) &^ home; strays != 0; strays &= strays - 1 {
+			j := bits.TrailingZeros32(strays) & 7
+			out := was.tag[j] >> bit & 1
+			x.put(segs[out], 0, was.tag[j], was.id[j])
+			moved += out
 		}
 	}
-	for i := range uint32(segBuckets) {
-		b, n := bucketAt(old, i), uint32(0)
-		for j, id := range b.id {
-			tag := b.tag[j]
-			b.tag[j], b.id[j] = 0, 0
-			if id != 0 && tag>>bit&1 == 0 {
-				b.tag[n&7], b.id[n&7] = tag, id
-				n++
-			}
-		}
-	}
-	x.closeUp(old, gap)
-	return [2]half{{buckets: old, used: m.used - to.used}, to}, true
+	return [2]half{{buckets: old, used: m.used - moved}, {buckets: segs[1], used: moved}}, true
 }
 
-// closeUp restores the probe rule in a segment in which entries have been taken out of any
-// buckets. None has passed the bucket at gap. So when a bucket's turn comes, after all those
-// that its entries may have passed, nothing is taken out of these any more.
-func (x *Index) closeUp(seg *Bucket, gap uint32) {
-	for i := range uint32(segBuckets) {
-		pos := (gap + 1 + i) & x.mask
-		b := bucketAt(seg, pos)
-		for j := b.count(); j > 0; j-- {
-			if tag, id := b.tag[j-1], b.id[j-1]; tag&x.mask != pos {
-				b.free(j - 1) // what comes from the end has had its turn, and so has what is put there
-				x.put(seg, 0, tag, id)
-			}
-		}
+// end frees slot n of b, if there is one.
+func (b *Bucket) end(n uint32) {
+	if n < slotsPerBucket {
+		b.tag[n], b.id[n] = 0, 0
 	}
 }
 
