@@ -42,7 +42,8 @@ func (x *Index) ForkTo(to *Index, mem *slab.Memory) bool {
 		return false
 	}
 	*to = Index{
-		mem: mem, dir: dir, meta: slices.Clone(x.meta), mask: x.mask, shift: x.shift, used: x.used,
+		mem: mem, dir: dir, meta: slices.Clone(x.meta), mask: x.mask, early: x.early, shift: x.shift,
+		used: x.used, last: x.last,
 		segments: x.segments, deepest: x.deepest, chains: chains,
 	}
 	return true

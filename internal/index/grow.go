@@ -25,6 +25,16 @@ func (x *Index) makeRoom(at uint64) (grown, ok bool) {
 	return false, true
 }
 
+// splitEarly splits the segment that directory entry at names before it is full, if its turn has
+// come.
+func (x *Index) splitEarly(at uint64) {
+	// Where entries have been removed since, the difference wraps around.
+	if x.segments > 0 && x.meta[x.run(at)].used >= splitFrom && uint(x.used-x.last) >= splitPause {
+		x.last = x.used
+		x.makeRoom(at)
+	}
+}
+
 // begin gives an index that has one small segment, or none, one of so many buckets, or
 // of more if those do not hold what is there.
 func (x *Index) begin(buckets int) (grown, ok bool) {
@@ -37,6 +47,7 @@ func (x *Index) begin(buckets int) (grown, ok bool) {
 				x.mem.FreeChunk(unsafe.Pointer(old), int(n)*bucketBytes)
 			}
 			x.dir, x.meta, x.segments, x.deepest = []*Bucket{h.buckets}, []segMeta{{used: h.used}}, 1, 1
+			x.early = min(x.maxLoad(), splitFrom)
 			x.setChain(h.buckets, h.chain)
 			return true, true
 		}

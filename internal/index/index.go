@@ -14,8 +14,10 @@ type Index struct {
 	dir   []*Bucket // first buckets of segments; len 1<<depth; a segment of local depth d fills 1<<(depth-d) entries
 	meta  []segMeta // parallel to dir; only the first entry of a segment's run counts
 	mask  uint32    // buckets of a segment less 1
+	early uint32    // entries of a segment up to which nothing has to be asked before another one
 	shift uint8     // 32 - depth; & 63 where it is used spares the compiler longer shifts
 	used  int       // entries in the index
+	last  int       // how many there were when a segment was split before it was full, or looked at for that
 
 	segments int // overflow segments not counted
 	deepest  int // segments as deep as the directory
@@ -35,6 +37,12 @@ const (
 	maxDepth = 20 // of the directory; at the maximum load it stands for 7.5 billion entries
 
 	growth = 4 // a segment that is not full-grown grows by this factor
+
+	// Segments are split from splitFrom entries on, but only one in splitPause insertions, so
+	// that no batch of packets meets several, although all get there at about the same time. None is
+	// full before its turn comes, unless tags are chosen.
+	splitFrom  = segSlots / 32 * 25
+	splitPause = 256
 )
 
 // Bucket is one cache line of the index. What is in use of it comes before what is free.
@@ -222,7 +230,7 @@ func (p *Probe) descend() bool {
 func (x *Index) Insert(tag uint32, id uint32) bool {
 	at := uint64(tag) >> (x.shift & 63)
 	if b := bucketAt(x.dir[at], tag&x.mask); !b.Full() && x.segments != 0 { // the common case
-		if m := &x.meta[x.run(at)]; m.used < x.maxLoad() {
+		if m := &x.meta[x.run(at)]; m.used < x.early {
 			j := b.count() & (slotsPerBucket - 1)
 			b.tag[j], b.id[j] = tag, id
 			m.used++
@@ -230,6 +238,7 @@ func (x *Index) Insert(tag uint32, id uint32) bool {
 			return true
 		}
 	}
+	x.splitEarly(at)
 	for !x.store(tag, id) {
 		if grown, ok := x.makeRoom(uint64(tag) >> (x.shift & 63)); !ok {
 			return false

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/internal/slab"
+	"github.com/seed-a61be3fe/natplane/internal/splitmix"
 )
 
 // newIndex returns an empty index whose memory ends with the test.
@@ -415,6 +416,29 @@ func TestSplits(t *testing.T) {
 	assert.Zero(t, x.Len())
 }
 
+// TestSplitsTakeTurns demands that no two of 256 entries meet a segment that is split, although
+// all segments become full at about the same time, and that none becomes full.
+func TestSplitsTakeTurns(t *testing.T) {
+	x := newIndex(t)
+	last := 0
+	for i := range uint32(400_000) {
+		segments, before := x.segments, x.used
+		require.True(t, x.Insert(scattered(i), i+1))
+		if x.mask < segBuckets-1 || x.segments == segments {
+			continue
+		}
+		if last > 0 {
+			require.GreaterOrEqual(t, before-last, splitPause, "segment %d", x.segments)
+		}
+		last = before
+		for _, m := range x.meta {
+			require.Less(t, m.used, x.maxLoad())
+		}
+	}
+	require.NoError(t, x.check())
+	assert.GreaterOrEqual(t, x.segments, 64)
+}
+
 // TestTwins allows one pair twice, as a key that is its own reverse has it.
 func TestTwins(t *testing.T) {
 	x := newIndex(t)
@@ -459,4 +483,10 @@ func TestTakeOut(t *testing.T) {
 			require.Equal(t, was, b, "%d of %d", i, n)
 		}
 	}
+}
+
+// scattered is a tag that is as good as random, by number.
+func scattered(i uint32) uint32 {
+	r := splitmix.Source(i)
+	return Tag(r.Uint64())
 }
