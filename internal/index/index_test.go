@@ -439,6 +439,32 @@ func TestSplitsTakeTurns(t *testing.T) {
 	assert.GreaterOrEqual(t, x.segments, 64)
 }
 
+// TestMergeFindsNoRoom removes what lies around two clusters that have room in a segment each,
+// but not in one together.
+func TestMergeFindsNoRoom(t *testing.T) {
+	x := newIndex(t)
+	const cluster, n = 400, 8000
+	tag := func(i uint32) uint32 { return i&1<<31 | i<<10 }
+	for i := uint32(2); i < 2+2*cluster; i++ {
+		require.True(t, x.Insert(tag(i), i))
+	}
+	for i := uint32(1000); i < 1000+n; i++ {
+		require.True(t, x.Insert(scattered(i), i))
+	}
+	require.Equal(t, 2, x.segments)
+	for i := uint32(1000); i < 1000+n; i++ {
+		x.Remove(scattered(i), i)
+	}
+	require.NoError(t, x.check())
+	assert.Equal(t, 2, x.segments)
+	for i := uint32(2); i < 2+2*cluster; i++ {
+		require.Equal(t, []uint32{i}, x.all(tag(i)))
+		x.Remove(tag(i), i)
+	}
+	require.NoError(t, x.check())
+	assert.Equal(t, 1, x.segments)
+}
+
 // TestTwins allows one pair twice, as a key that is its own reverse has it.
 func TestTwins(t *testing.T) {
 	x := newIndex(t)
