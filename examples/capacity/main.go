@@ -123,8 +123,9 @@
 //	                          exchanges, completed, abandoned, refusedPackets, refused, refusedShare,
 //	                          firstRefusedSeconds, failed, cut, broken, noPort; go doc whatif.Counts says what
 //	                          each is
-//	  peak                    what the ports were in use for, flows and held ports, when most were, at peakSeconds: ports,
-//	                          busy, idle, udp, udpWaiting, abandoned, heldFIN, heldRST, heldUDP
+//	  peak                    what the ports were in use for, flows and held ports, in the sample when most were, at
+//	                          peakSeconds: ports (of the sample, or the peak of a node or IP if that is more), busy, idle,
+//	                          udp, udpWaiting, abandoned, heldFIN, heldRST, heldUDP
 //	  peakShare               of the ports of the fullest node, 0..1
 //	  outbound, inbound, ..   packets, outboundDropped and inboundDropped of them; resets: RSTs that pods got
 //	  refusals[]              reason, sentence, packets, firstSeconds

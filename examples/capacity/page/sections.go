@@ -250,10 +250,9 @@ func (v *view) fill(c *answer.Course) (*figure, error) {
 		for j, n := range l.Allocated {
 			limits[j] = max(limits[j], float64(n))
 		}
-		most := slices.Max(l.Used)
-		at := c.Seconds[slices.Index(l.Used, most)]
+		at := c.Seconds[slices.Index(l.Used, slices.Max(l.Used))]
 		plot.curves = append(plot.curves, curve{ink: series(i), y: floats(l.Used)})
-		f.Legend = append(f.Legend, entry{Style: template.CSS(series(i).css()), Line: true, Text: fmt.Sprintf("%s, at most %s after %s", lineName(l), page.Count(most), answer.Duration(at))})
+		f.Legend = append(f.Legend, entry{Style: template.CSS(series(i).css()), Line: true, Text: fmt.Sprintf("%s, at most %s about %s", lineName(l), page.Count(v.AsItIs.PeakOf(l)), answer.Duration(at))})
 		f.Columns = append(f.Columns, lineName(l))
 	}
 	plot.curves = append(plot.curves, curve{ink: limit, dashed: true, steps: true, y: limits})

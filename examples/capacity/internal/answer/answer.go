@@ -95,7 +95,7 @@ type Result struct {
 	Total           Counts     `json:"total"`
 	PeakShare       float64    `json:"peakShare"` // of the ports of the fullest node, 0..1
 	Resets          uint64     `json:"resets"`    // RSTs that pods got
-	Peak            Uses       `json:"peak"`      // who held the ports when most were in use
+	Peak            Uses       `json:"peak"`      // who held the ports when most were in use in a sample; see Uses.Ports
 	PeakSeconds     float64    `json:"peakSeconds"`
 	Outbound        uint64     `json:"outbound"` // packets
 	Inbound         uint64     `json:"inbound"`
@@ -140,7 +140,7 @@ func (c *Counts) Ended() uint64 { return c.Cut + c.Broken }
 
 // Uses is [whatif.Uses].
 type Uses struct {
-	Ports      int `json:"ports"`
+	Ports      int `json:"ports"` // of a peak at least: those of the sample, or the peak of a node or frontend if that is more
 	Busy       int `json:"busy"`
 	Idle       int `json:"idle"`
 	UDP        int `json:"udp"`

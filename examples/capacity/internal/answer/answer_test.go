@@ -40,6 +40,26 @@ func TestFind(t *testing.T) {
 	assert.Empty(t, codes(whatif.Result{}, time.Hour))
 }
 
+// No peak is below that of a node, which may have been between two samples.
+func TestPeaks(t *testing.T) {
+	r := whatif.Result{
+		Peak:      whatif.Uses{Ports: 90, Busy: 90},
+		Nodes:     []whatif.Fill{{Name: "a", Allocated: 100, Peak: 80}, {Name: "b", Allocated: 100, Peak: 95}, {Name: "b", Is6: true, Allocated: 100, Peak: 7}},
+		Frontends: []whatif.Fill{{Allocated: 64000, Peak: 93}},
+	}
+	d := ResultOf(&r)
+	assert.Equal(t, []int{95, 90}, []int{d.Peak.Ports, d.Peak.Busy})
+	protocol := d.Nodes[0].Protocol
+	assert.Equal(t, 95, d.PeakOf(&Line{Name: "b", Protocol: protocol, Used: []int{50, 94}}))
+	assert.Equal(t, 8, d.PeakOf(&Line{Name: "b", IPv6: true, Protocol: protocol, Used: []int{8}}), "of a cluster that was another one")
+	r.Frontends[0].Peak, r.Nodes = 100, nil
+	d = ResultOf(&r)
+	assert.Equal(t, 100, d.Peak.Ports)
+	assert.Equal(t, 100, d.PeakOf(&Line{Name: d.Frontends[0].Label(), Protocol: protocol, Used: []int{1}}))
+	r.Peak.Ports = 150
+	assert.Equal(t, 150, ResultOf(&r).Peak.Ports)
+}
+
 // How long ports rest is told as the timers of the simulation have it.
 func TestHolds(t *testing.T) {
 	for _, c := range []struct {

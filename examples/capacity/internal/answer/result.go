@@ -60,7 +60,21 @@ func ResultOf(r *whatif.Result) Result {
 	if fills := d.Fullest(); len(fills) > 0 {
 		d.PeakShare = fills[0].Share()
 	}
+	for _, f := range slices.Concat(d.Nodes, d.Frontends) {
+		d.Peak.Ports = max(d.Peak.Ports, f.PeakPorts)
+	}
 	return d
+}
+
+// PeakOf returns the most ports of a line: of its samples, or the peak of its node or frontend if that is more.
+func (r *Result) PeakOf(l *Line) int {
+	most := slices.Max(l.Used)
+	for _, f := range r.Fullest() {
+		if f.Label() == l.Name && f.IPv6 == l.IPv6 && f.Protocol == l.Protocol {
+			most = max(most, f.PeakPorts)
+		}
+	}
+	return most
 }
 
 func fillsOf(fills []whatif.Fill) (all []Fill) {

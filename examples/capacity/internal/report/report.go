@@ -152,7 +152,7 @@ func writePorts(p *page.Page, a *answer.Answer) {
 	peak := a.AsItIs.Peak
 	p.Section("Ports at the peak", fmt.Sprintf("of TCP and UDP, after %s", answer.Duration(a.AsItIs.PeakSeconds)))
 	t := p.Table("lrw")
-	t.Row("in use", page.Count(peak.Ports), "on all outbound IPs; flows to several destinations may share one")
+	t.Row("in use", page.Count(peak.Ports), "at least, on all outbound IPs: of a sample, or the peak of a node or IP if that is more; flows to several destinations may share one")
 	for _, u := range peak.List() {
 		if u.N > 0 {
 			t.Row("  "+u.Name, page.Count(u.N), u.Whose)
