@@ -86,8 +86,14 @@ type Recommendation struct {
 	Setting      string   `json:"setting"`    // as a sweep writes it
 	Command      string   `json:"command"`    // that sets it
 	Mind         []string `json:"mind"`       // what else changes, a sentence each
+	Needed       []string `json:"needed"`     // what of it refuses nothing and keeps the headroom, a sentence each
+	Free         []string `json:"free"`       // what of it may be as it is as well, likewise
 	Result       Result   `json:"result"`     // of it
 	Refusing     *Result  `json:"refusing"`   // of 8 ports less than leastPorts, until it refuses; null if those are 8
+
+	// PresentIdle is of the recommended IPs and ports with the idle timeout as it is; null if that is recommended, or not
+	// simulated.
+	PresentIdle *Result `json:"presentIdle"`
 }
 
 // Result is a simulation.

@@ -146,6 +146,49 @@ func TestConclude(t *testing.T) {
 	assert.Equal(t, "none of 1,000 conversations refused, 5 cut or broken", conclude(result(0, 5, 0), func(*Answer) {}).Verdict)
 }
 
+// Of what is recommended it is said what is needed, and what is merely free to take.
+func TestNeeded(t *testing.T) {
+	result := func(refused, cut uint64, peak int) Result {
+		return ResultOf(&whatif.Result{Total: whatif.Counts{Conversations: 1000, Refused: refused, Cut: cut}, Nodes: []whatif.Fill{{Allocated: 100, Peak: peak}}})
+	}
+	judge := func(now Result, idle *Result, edit func(*Answer)) (needed, free []string, change string) {
+		a := Answer{AsItIs: now, Recommendation: &Recommendation{IPs: 1, PortsPerNode: 2048, LeastPorts: 1600, IdleSeconds: 1800, Result: result(0, 0, 80), PresentIdle: idle}}
+		a.Settings.HeadroomPercent = 20
+		a.Cluster.PortsPerNode, a.Cluster.IPs, a.Cluster.IdleSeconds = 1024, 1, 240
+		edit(&a)
+		a.Conclude()
+		return a.Recommendation.Needed, a.Recommendation.Free, a.Headline.Change
+	}
+	does, refuses, cuts, full := result(0, 0, 70), result(9, 0, 100), result(0, 3, 50), result(0, 0, 90)
+	as := func(*Answer) {}
+	const ports = "2,048 SNAT ports per node instead of 1,024: fewer than 1,600 refuse conversations"
+	needed, free, change := judge(refuses, &does, as)
+	assert.Equal(t, []string{ports}, needed)
+	assert.Equal(t, []string{"the idle timeout may be as long as 30m; your 4m works, too"}, free)
+	assert.Regexp(t, `^Give each node 2,048 SNAT ports instead of 1,024: none of .* The idle timeout may be as long as 30m; your 4m works, too\.$`, change)
+	for want, with := range map[string]*Result{"refuses 9 conversations": &refuses, "cuts or breaks 3 conversations": &cuts, "fills 90 % of the ports of the fullest node": &full} {
+		needed, free, change = judge(refuses, with, as)
+		assert.Equal(t, []string{ports, "an idle timeout of 30m instead of 4m, which " + want}, needed)
+		assert.Empty(t, free)
+		assert.Contains(t, change, ", and set the idle timeout to 30m instead of 4m: none of")
+	}
+	_, free, _ = judge(refuses, &cuts, func(a *Answer) { a.Settings.AcceptCuts = true })
+	assert.Len(t, free, 1)
+	needed, free, _ = judge(full, nil, func(a *Answer) {
+		a.Cluster.PortsPerNode, a.Cluster.IPs = 1800, 3
+	})
+	assert.Equal(t, []string{"2,048 SNAT ports per node instead of 1,800: for the 20 % that are kept free"}, needed, "of the timeout nothing is known")
+	assert.Equal(t, []string{"1 outbound IP is enough; your 3 work, too"}, free)
+	needed, free, _ = judge(refuses, &refuses, func(a *Answer) { a.Cluster.PortsPerNode, a.Cluster.IdleSeconds = 4096, 7200 })
+	assert.Equal(t, []string{"an idle timeout of 30m instead of 2h, which refuses 9 conversations"}, needed)
+	assert.Equal(t, []string{"each node may have as few as 2,048 SNAT ports; your 4,096 work, too"}, free)
+	needed, _, _ = judge(refuses, nil, func(a *Answer) { a.Recommendation.IPs = 2 })
+	assert.Contains(t, needed, "2 outbound IPs instead of 1: for so many ports")
+	needed, free, _ = judge(does, &refuses, as)
+	assert.Empty(t, needed)
+	assert.Equal(t, []string{"nothing of it has to be: what is set does, too"}, free)
+}
+
 // What is written is read again, and nothing else is.
 func TestJSON(t *testing.T) {
 	a := Answer{AsItIs: ResultOf(&whatif.Result{Total: whatif.Counts{Refused: 3}, Frontends: []whatif.Fill{{Allocated: 8}}}), Sweep: []Row{}}

@@ -43,6 +43,7 @@ func (a *Answer) Conclude() {
 	}
 	switch best := a.bestRow(); {
 	case a.Recommendation != nil:
+		a.judge()
 		after := figures(a.Recommendation.Setting, &a.Recommendation.Result)
 		h.After, h.Change = &after, a.recommended(h.Good)
 	case best != nil && (!h.Good || a.Story != nil):
@@ -146,13 +147,14 @@ func (a *Answer) closest(best *Row) string {
 func (a *Answer) recommended(good bool) string {
 	r, c := a.Recommendation, &a.Cluster
 	var set []string
-	if r.PortsPerNode != c.PortsPerNode {
+	only := !good && a.fault(&a.AsItIs) != "" // what is needed
+	if r.PortsPerNode != c.PortsPerNode && !(only && r.PortsPerNode < c.PortsPerNode) {
 		set = append(set, fmt.Sprintf("give each node %s SNAT ports instead of %s", page.Count(r.PortsPerNode), page.Count(c.PortsPerNode)))
 	}
-	if r.IPs != c.IPs {
+	if r.IPs != c.IPs && !(only && r.IPs < c.IPs) {
 		set = append(set, fmt.Sprintf("take %s instead of %s", page.Plural(r.IPs, "outbound IP"), page.Count(c.IPs)))
 	}
-	if r.IdleSeconds != c.IdleSeconds {
+	if r.IdleSeconds != c.IdleSeconds && !(only && a.idleIsFree()) {
 		set = append(set, fmt.Sprintf("set the idle timeout to %s instead of %s", Duration(r.IdleSeconds), Duration(c.IdleSeconds)))
 	}
 	if len(set) == 0 {
@@ -162,8 +164,15 @@ func (a *Answer) recommended(good bool) string {
 	if good {
 		return fmt.Sprintf("Nothing has to change. The cheapest that does, with %d %% of the ports kept free, is to %s: %s.", a.Settings.HeadroomPercent, text, outcome(&r.Result, &a.AsItIs))
 	}
-	return strings.ToUpper(text[:1]) + text[1:] + ": " + outcome(&r.Result, &a.AsItIs) + "."
+	text = sentence(text + ": " + outcome(&r.Result, &a.AsItIs))
+	for _, free := range r.Free {
+		text += " " + sentence(free)
+	}
+	return text
 }
+
+// sentence makes a sentence of a text.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] + "." }
 
 // why says what holds the ports, or what ends conversations.
 func (a *Answer) why() string {

@@ -57,6 +57,10 @@ func (r *run) answer() *answer.Answer {
 			short := answer.SummaryOf(b.Refusing)
 			d.Recommendation.Refusing = &short
 		}
+		if r.idleKept != nil {
+			short := answer.SummaryOf(r.idleKept)
+			d.Recommendation.PresentIdle = &short
+		}
 	}
 	if r.story != nil {
 		d.Story = &r.story.Story

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -112,6 +113,9 @@ func TestReportsForPrograms(t *testing.T) {
 	assert.Less(t, r.LeastPorts, r.PortsPerNode)
 	assert.LessOrEqual(t, r.Result.PeakShare, 0.5)
 	assert.Contains(t, r.Command, "--load-balancer-managed-outbound-ip-count 1 --load-balancer-outbound-ports ")
+	require.NotNil(t, r.PresentIdle)
+	again := decoded(t, "-until", "10m", "-scale", "nodepool1=2", "-sweep", fmt.Sprintf("ips=1 ports=%d idle=30m", r.PortsPerNode))
+	assert.Equal(t, again.Sweep[0].Result, r.PresentIdle, "what is recommended, but the idle timeout")
 
 	status, stdout, stderr := capacity(t, append(args, "-csv")...)
 	require.Zero(t, status, stderr)

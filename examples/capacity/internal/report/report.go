@@ -313,8 +313,13 @@ func writeRecommendation(p *page.Page, a *answer.Answer) {
 		if b.Refusing != nil {
 			t.Row("", fmt.Sprintf("%s are the least; with %s the first conversation is refused after %s", page.Plural(b.LeastPorts, "port"), page.Count(b.LeastPorts-8), answer.Duration(b.Refusing.Total.FirstRefusedSeconds)))
 		}
-		for _, mind := range b.Mind {
-			t.Row("Mind", mind)
+		for _, list := range []struct {
+			name string
+			all  []string
+		}{{"Needed", b.Needed}, {"Free", b.Free}, {"Mind", b.Mind}} {
+			for _, what := range list.all {
+				t.Row(list.name, what)
+			}
 		}
 		t.Print()
 		p.Note("")

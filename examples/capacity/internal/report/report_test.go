@@ -63,3 +63,12 @@ func TestUpgrade(t *testing.T) {
 		assert.LessOrEqual(t, utf8.RuneCountInString(strings.TrimSuffix(line, "\n")), 80, line)
 	}
 }
+
+// What of a recommendation is needed is told apart from what is free to take.
+func TestRecommendation(t *testing.T) {
+	t.Setenv("COLUMNS", "80")
+	a := answer.Answer{Recommendation: &answer.Recommendation{Needed: []string{"more ports"}, Free: []string{"the idle timeout"}, Mind: []string{"addresses"}}}
+	var out bytes.Buffer
+	Write(page.New(&out, &out), &a)
+	assert.Regexp(t, `Needed +more ports\nFree +the idle timeout\nMind +addresses\n`, out.String())
+}
