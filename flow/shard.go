@@ -51,7 +51,7 @@ const (
 func (sh *Shard) init(hasher Hasher, timeouts Timeouts, notice *Notice) {
 	sh.hasher, sh.notice, sh.told = hasher, notice, math.MaxUint64
 	sh.nextDue.Store(math.MaxUint64)
-	sh.SetTimeouts(timeouts)
+	sh.setTimeouts(timeouts)
 	sh.v4.Init(&sh.mem)
 	sh.v6.Init(&sh.mem)
 	sh.index.Init(&sh.mem)
@@ -80,6 +80,11 @@ func (sh *Shard) SetTimeouts(t Timeouts) {
 	if err := t.Validate(); err != nil {
 		panic("flow: " + err.Error())
 	}
+	sh.setTimeouts(t)
+}
+
+// setTimeouts is SetTimeouts of what is valid.
+func (sh *Shard) setTimeouts(t Timeouts) {
 	sh.timeouts = t.ticks()
 	for class, ticks := range sh.timeouts {
 		if ticks == 0 {

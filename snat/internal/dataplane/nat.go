@@ -40,7 +40,8 @@ func (n *NAT) prepare(f *compiled.Fixed) error {
 	}
 	n.setErrors(f)
 	n.routes.Store(&routes{})
-	if n.showShards(); f.Shared != nil {
+	n.made.Store(new([]*shard))
+	if f.Shared != nil {
 		n.makeShards(everyShard) // they own remotes
 	}
 	return nil
