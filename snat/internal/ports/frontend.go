@@ -72,21 +72,21 @@ func (o *Owners) own(first uint16, count int, who owner) {
 	if n := end - len(o.blocks); n > 0 {
 		o.blocks = append(o.blocks, make([]owner, n)...)
 	}
-	for block := from; block < end; block++ {
-		o.blocks[block] = who
+	for i, blocks := 0, o.blocks[from:end]; i < len(blocks); i++ {
+		blocks[i] = who
 	}
 }
 
 // trim ends o with the last block that has an owner, and returns how many ports have one.
 func (o *Owners) trim() (ports int) {
-	end := 0
-	for i, who := range o.blocks {
+	for n := len(o.blocks); n > 0 && o.blocks[n-1] == 0; n-- {
+		o.blocks = o.blocks[:n-1]
+	}
+	for _, who := range o.blocks {
 		if who != 0 {
 			ports += BlockSize
-			end = i + 1
 		}
 	}
-	o.blocks = o.blocks[:end]
 	return ports
 }
 
