@@ -142,8 +142,8 @@
 //	sweep[]                   setting, and error or result (as above, without the lists)
 //	recommendation            ips, portsPerNode, idleSeconds, setting, command, mind[], the result, and as
 //	                          proof leastPorts and what 8 fewer come to (refusing); needed[] and free[]: what of it is
-//	                          needed, and what may be as it is as well, presentIdle being the result with the idle
-//	                          timeout as it is, null if that is recommended; null if not asked for
+//	                          needed, and what may be as it is as well; from shortestIdleSeconds on all idle
+//	                          timeouts do, and with tooLongIdleSeconds none does; null if not asked for
 //	noSetting                 why there is no recommendation, if none does
 //	upgrade                   pool, beginSeconds, endSeconds, steps[] (seconds, action, nodes), mostNodes, moved (pods),
 //	                          lost (conversations), and the result; null if not asked for

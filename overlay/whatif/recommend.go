@@ -40,6 +40,11 @@ type Recommendation struct {
 	Ports       int           // LoadBalancerProfile.AllocatedOutboundPorts, the fewest whose peak leaves the headroom
 	IdleTimeout time.Duration // LoadBalancerProfile.IdleTimeout
 
+	// ShortestIdle is the shortest idle timeout that does with as many ports, and so do those between: IdleTimeout
+	// itself if shorter ones cut, need more, or are not known to do. TooLong is the next longer one to choose
+	// from, which needs more ports or refuses; 0 if IdleTimeout is the longest. Both follow from simulations.
+	ShortestIdle, TooLong time.Duration
+
 	Cluster overlay.ClusterConfig // the plan's with these three
 	Result  *Result               // what it comes to: no refusals, nor cuts with NoCuts
 

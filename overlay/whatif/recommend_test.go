@@ -262,7 +262,16 @@ func holds(t *testing.T, p whatif.Plan, wish whatif.Wish) bool {
 		_, err = replay(func(b *overlay.LoadBalancerProfile) { ips(b, r.IPs-1) })
 		require.ErrorAs(t, err, &few)
 	}
+	for _, idle := range timeouts { // those that are said to do
+		if idle < r.ShortestIdle || idle >= r.IdleTimeout {
+			continue
+		}
+		got, err = replay(func(b *overlay.LoadBalancerProfile) { b.IdleTimeout = idle })
+		require.NoError(t, err)
+		require.True(t, got.Total.Refused == 0 && fits(peak(got), r.Ports) && !(wish.NoCuts && cuts(got)), "%v does not: %+v", idle, p.Workload)
+	}
 	if i := slices.Index(timeouts, r.IdleTimeout); i+1 < len(timeouts) {
+		require.Equal(t, timeouts[i+1], r.TooLong)
 		got, err = replay(func(b *overlay.LoadBalancerProfile) { b.IdleTimeout = timeouts[i+1] })
 		require.NoError(t, err)
 		require.True(t, got.Total.Refused > 0 || !fits(peak(got), r.Ports), "%v does, too", timeouts[i+1])

@@ -222,14 +222,39 @@ func (s *search) run() (*Recommendation, error) {
 	if s.mostPorts(); s.most == 0 {
 		return nil, fmt.Errorf("%w: %d outbound IPs have less than %d ports for each node", ErrNoSetting, s.maxIPs, snat.BlockSize)
 	}
-	peak, idle, err := s.generous()
+	found, err := s.generous()
 	if err != nil {
 		return nil, err
 	}
-	if peak, err = s.settle(peak, idle); err != nil {
+	peak, err := s.settle(found.peak, found.idle)
+	if err != nil {
 		return nil, err
 	}
-	return s.verify(peak, idle)
+	r, err := s.verify(peak, found.idle)
+	if err == nil && peak == found.peak { // else the others are not known to do or not
+		r.ShortestIdle, r.TooLong = found.shortest, found.tooLong
+	}
+	return r, err
+}
+
+// choice is an idle timeout, and the peak that it has.
+type choice struct {
+	peak              int
+	idle              time.Duration
+	shortest, tooLong time.Duration // see Recommendation
+}
+
+// choose returns the choice of a timeout, by index, with which a node has a peak. The shortest that does what is
+// asked for has the index low.
+func (s *search) choose(peak, at, low int, shortest *outcome) choice {
+	c := choice{peak: peak, idle: s.timeouts[at], shortest: s.timeouts[at]}
+	if shortest.good() && s.roomFor(shortest.peak) <= s.roomFor(peak) {
+		c.shortest = s.timeouts[low]
+	}
+	if at+1 < len(s.timeouts) {
+		c.tooLong = s.timeouts[at+1]
+	}
+	return c
 }
 
 // refused returns the error of refusals with as many ports as there can be.
@@ -238,24 +263,24 @@ func (s *search) refused(o *outcome, idle time.Duration) error {
 		ErrNoSetting, s.most, s.maxIPs, short(idle), o.Total.FirstRefused, o.Refusals[0].Reason)
 }
 
-// generous finds the longest idle timeout that does with the ports that the shortest one needs, and its peak.
-func (s *search) generous() (peak int, idle time.Duration, err error) {
+// generous chooses the longest idle timeout that does with the ports that the shortest one needs.
+func (s *search) generous() (choice, error) {
 	low, high := 0, len(s.timeouts)-1
 	first, last, err := s.ends()
 	switch {
 	case err != nil:
-		return 0, 0, err
+		return choice{}, err
 	case first.refuses && last.refuses:
-		return 0, 0, s.refused(first, s.timeouts[low])
+		return choice{}, s.refused(first, s.timeouts[low])
 	case last.cuts:
-		return 0, 0, fmt.Errorf("%w: with the longest idle timeout, %s, conversations are cut", ErrNoSetting, short(s.timeouts[high]))
+		return choice{}, fmt.Errorf("%w: with the longest idle timeout, %s, conversations are cut", ErrNoSetting, short(s.timeouts[high]))
 	case first.cuts && !first.refuses:
 		if low, first, err = s.uncut(low+1, high, last); err != nil {
-			return 0, 0, err
+			return choice{}, err
 		}
 	}
 	if last.good() && (!first.good() || s.roomFor(last.peak) <= s.roomFor(first.peak)) {
-		return last.peak, s.timeouts[high], nil
+		return s.choose(last.peak, high, low, first), nil
 	}
 	return s.longest(low, high, first, last)
 }
@@ -332,17 +357,17 @@ func (s *search) uncut(low, high int, last *outcome) (int, *outcome, error) {
 	return high, last, nil
 }
 
-// longest finds the longest idle timeout between two, by index, that does with the ports that the
-// shorter one needs, and its peak; the longer one does not. It begins where ports that grow evenly with the timeout
+// longest chooses the longest idle timeout between two, by index, that does with the ports that the
+// shorter one needs; the longer one does not. It begins where ports that grow evenly with the timeout
 // would be as many, and lets two that follow each other run together.
-func (s *search) longest(low, high int, first, last *outcome) (peak int, idle time.Duration, err error) {
+func (s *search) longest(low, high int, first, last *outcome) (choice, error) {
 	if _, ok := s.answer(first.peak, s.timeouts[low]); !ok {
-		return first.peak, s.timeouts[low], nil // settle tells
+		return choice{peak: first.peak, idle: s.timeouts[low]}, nil // settle tells
 	}
 	if last.exceeds {
 		high++ // the beginning says that it probably does not
 	}
-	peak = first.peak
+	shortest, peak := low, first.peak
 	for next := max(low+1, s.guess(low, high, last)); low+1 < high; next = (low + high) / 2 {
 		var trials []trial
 		for _, d := range s.timeouts[next:min(next+2, high)] {
@@ -351,7 +376,7 @@ func (s *search) longest(low, high int, first, last *outcome) (peak int, idle ti
 		}
 		all, err := s.try(trials...)
 		if err != nil {
-			return 0, 0, err
+			return choice{}, err
 		}
 		for i, o := range all {
 			if !o.good() {
@@ -361,7 +386,7 @@ func (s *search) longest(low, high int, first, last *outcome) (peak int, idle ti
 			low, peak = next+i, o.peak
 		}
 	}
-	return peak, s.timeouts[low], nil
+	return s.choose(peak, low, shortest, first), nil
 }
 
 // guess returns the timeout between two, by index, that probably needs the ports of the shortest.

@@ -91,9 +91,8 @@ type Recommendation struct {
 	Result       Result   `json:"result"`     // of it
 	Refusing     *Result  `json:"refusing"`   // of 8 ports less than leastPorts, until it refuses; null if those are 8
 
-	// PresentIdle is of the recommended IPs and ports with the idle timeout as it is; null if that is recommended, or not
-	// simulated.
-	PresentIdle *Result `json:"presentIdle"`
+	ShortestIdleSeconds float64 `json:"shortestIdleSeconds"` // from this idle timeout up to the recommended one all do
+	TooLongIdleSeconds  float64 `json:"tooLongIdleSeconds"`  // the next longer one, which does not; 0 if there was none to try
 }
 
 // Result is a simulation.

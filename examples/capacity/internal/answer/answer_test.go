@@ -97,7 +97,7 @@ func TestConclude(t *testing.T) {
 	}
 	better := result(0, 0, 60)
 	recommend := func(a *Answer) {
-		a.Recommendation = &Recommendation{IPs: 2, PortsPerNode: 2048, IdleSeconds: 600, Setting: "ips=2 ports=2048 idle=10m", Result: better}
+		a.Recommendation = &Recommendation{IPs: 2, PortsPerNode: 2048, IdleSeconds: 600, TooLongIdleSeconds: 900, Setting: "ips=2 ports=2048 idle=10m", Result: better}
 	}
 	h := conclude(result(250, 3, 100), recommend)
 	assert.False(t, h.Good)
@@ -151,40 +151,49 @@ func TestNeeded(t *testing.T) {
 	result := func(refused, cut uint64, peak int) Result {
 		return ResultOf(&whatif.Result{Total: whatif.Counts{Conversations: 1000, Refused: refused, Cut: cut}, Nodes: []whatif.Fill{{Allocated: 100, Peak: peak}}})
 	}
-	judge := func(now Result, idle *Result, edit func(*Answer)) (needed, free []string, change string) {
-		a := Answer{AsItIs: now, Recommendation: &Recommendation{IPs: 1, PortsPerNode: 2048, LeastPorts: 1600, IdleSeconds: 1800, Result: result(0, 0, 80), PresentIdle: idle}}
+	judge := func(now Result, edit func(*Answer)) (needed, free []string, change string) {
+		a := Answer{AsItIs: now, Recommendation: &Recommendation{
+			IPs: 1, PortsPerNode: 2048, LeastPorts: 1600, IdleSeconds: 1800, Result: result(0, 0, 80), ShortestIdleSeconds: 240, TooLongIdleSeconds: 2700,
+		}}
 		a.Settings.HeadroomPercent = 20
 		a.Cluster.PortsPerNode, a.Cluster.IPs, a.Cluster.IdleSeconds = 1024, 1, 240
 		edit(&a)
 		a.Conclude()
 		return a.Recommendation.Needed, a.Recommendation.Free, a.Headline.Change
 	}
-	does, refuses, cuts, full := result(0, 0, 70), result(9, 0, 100), result(0, 3, 50), result(0, 0, 90)
-	as := func(*Answer) {}
+	does, refuses, full := result(0, 0, 70), result(9, 0, 100), result(0, 0, 90)
 	const ports = "2,048 SNAT ports per node instead of 1,024: fewer than 1,600 refuse conversations"
-	needed, free, change := judge(refuses, &does, as)
+	needed, free, change := judge(refuses, func(*Answer) {})
 	assert.Equal(t, []string{ports}, needed)
 	assert.Equal(t, []string{"the idle timeout may be as long as 30m; your 4m works, too"}, free)
 	assert.Regexp(t, `^Give each node 2,048 SNAT ports instead of 1,024: none of .* The idle timeout may be as long as 30m; your 4m works, too\.$`, change)
-	for want, with := range map[string]*Result{"refuses 9 conversations": &refuses, "cuts or breaks 3 conversations": &cuts, "fills 90 % of the ports of the fullest node": &full} {
-		needed, free, change = judge(refuses, with, as)
-		assert.Equal(t, []string{ports, "an idle timeout of 30m instead of 4m, which " + want}, needed)
+	for want, edit := range map[string]func(*Answer){
+		"30m instead of 4m: shorter ones than 10m cut conversations or need more ports": func(a *Answer) { a.Recommendation.ShortestIdleSeconds = 600 },
+		"30m instead of 4m: shorter ones than 10m need more ports": func(a *Answer) {
+			a.Recommendation.ShortestIdleSeconds, a.Settings.AcceptCuts = 600, true
+		},
+		"30m instead of 45m: one of 45m needs more ports": func(a *Answer) { a.Cluster.IdleSeconds = 2700 },
+		"30m instead of 40m: one of 45m needs more ports": func(a *Answer) { a.Cluster.IdleSeconds = 2400 },
+	} {
+		needed, free, change = judge(refuses, edit)
+		assert.Equal(t, []string{ports, "an idle timeout of " + want}, needed)
 		assert.Empty(t, free)
-		assert.Contains(t, change, ", and set the idle timeout to 30m instead of 4m: none of")
+		assert.Contains(t, change, ", and set the idle timeout to 30m instead of 4")
 	}
-	_, free, _ = judge(refuses, &cuts, func(a *Answer) { a.Settings.AcceptCuts = true })
-	assert.Len(t, free, 1)
-	needed, free, _ = judge(full, nil, func(a *Answer) {
-		a.Cluster.PortsPerNode, a.Cluster.IPs = 1800, 3
+	_, free, change = judge(refuses, func(a *Answer) { a.Cluster.IdleSeconds, a.Recommendation.TooLongIdleSeconds = 7200, 0 })
+	assert.Equal(t, []string{"the idle timeout may be 30m; what your 2h holds longer does not show in so short a time"}, free)
+	assert.NotContains(t, change, "set the idle timeout")
+	needed, free, _ = judge(full, func(a *Answer) {
+		a.Cluster.PortsPerNode, a.Cluster.IPs, a.Cluster.IdleSeconds = 1800, 3, 1800
 	})
-	assert.Equal(t, []string{"2,048 SNAT ports per node instead of 1,800: for the 20 % that are kept free"}, needed, "of the timeout nothing is known")
+	assert.Equal(t, []string{"2,048 SNAT ports per node instead of 1,800: for the 20 % that are kept free"}, needed)
 	assert.Equal(t, []string{"1 outbound IP is enough; your 3 work, too"}, free)
-	needed, free, _ = judge(refuses, &refuses, func(a *Answer) { a.Cluster.PortsPerNode, a.Cluster.IdleSeconds = 4096, 7200 })
-	assert.Equal(t, []string{"an idle timeout of 30m instead of 2h, which refuses 9 conversations"}, needed)
+	needed, free, _ = judge(refuses, func(a *Answer) { a.Cluster.PortsPerNode, a.Cluster.IdleSeconds = 4096, 7200 })
+	assert.Equal(t, []string{"an idle timeout of 30m instead of 2h: one of 45m needs more ports"}, needed)
 	assert.Equal(t, []string{"each node may have as few as 2,048 SNAT ports; your 4,096 work, too"}, free)
-	needed, _, _ = judge(refuses, nil, func(a *Answer) { a.Recommendation.IPs = 2 })
+	needed, _, _ = judge(refuses, func(a *Answer) { a.Recommendation.IPs = 2 })
 	assert.Contains(t, needed, "2 outbound IPs instead of 1: for so many ports")
-	needed, free, _ = judge(does, &refuses, as)
+	needed, free, _ = judge(does, func(*Answer) {})
 	assert.Empty(t, needed)
 	assert.Equal(t, []string{"nothing of it has to be: what is set does, too"}, free)
 }

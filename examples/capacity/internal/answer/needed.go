@@ -8,8 +8,8 @@ import (
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
 )
 
-// judge says of what a recommendation changes what is needed for what it promises, and what is not: what was
-// simulated without the change, and more ports or IPs, which refuse no more than fewer do.
+// judge says of what a recommendation changes what is needed for what it promises, and what is not: an idle timeout
+// between two that do, and more ports or IPs, which refuse no more than fewer do.
 func (a *Answer) judge() {
 	r, c := a.Recommendation, &a.Cluster
 	r.Needed, r.Free = []string{}, []string{}
@@ -36,24 +36,26 @@ func (a *Answer) judge() {
 	case r.IPs < c.IPs:
 		free("%s enough; your %s work, too", page.Plural(r.IPs, "outbound IP")+map[bool]string{true: " is", false: " are"}[r.IPs == 1], page.Count(c.IPs))
 	}
-	if r.PresentIdle == nil {
-		return
-	}
 	idle, is := Duration(r.IdleSeconds), Duration(c.IdleSeconds)
-	switch fault := a.fault(r.PresentIdle); {
-	case fault != "":
-		need("an idle timeout of %s instead of %s, which %s", idle, is, fault)
-	case r.IdleSeconds > c.IdleSeconds:
+	switch {
+	case r.IdleSeconds == c.IdleSeconds:
+	case c.IdleSeconds < r.ShortestIdleSeconds && a.Settings.AcceptCuts:
+		need("an idle timeout of %s instead of %s: shorter ones than %s need more ports", idle, is, Duration(r.ShortestIdleSeconds))
+	case c.IdleSeconds < r.ShortestIdleSeconds:
+		need("an idle timeout of %s instead of %s: shorter ones than %s cut conversations or need more ports", idle, is, Duration(r.ShortestIdleSeconds))
+	case c.IdleSeconds < r.IdleSeconds:
 		free("the idle timeout may be as long as %s; your %s works, too", idle, is)
+	case a.idleIsFree():
+		free("the idle timeout may be %s; what your %s holds longer does not show in so short a time", idle, is)
 	default:
-		free("the idle timeout may be %s; your %s works, too", idle, is)
+		need("an idle timeout of %s instead of %s: one of %s needs more ports", idle, is, Duration(r.TooLongIdleSeconds))
 	}
 }
 
 // idleIsFree reports whether the idle timeout as it is does with the recommended IPs and ports.
 func (a *Answer) idleIsFree() bool {
-	idle := a.Recommendation.PresentIdle
-	return idle != nil && a.fault(idle) == ""
+	r, is := a.Recommendation, a.Cluster.IdleSeconds
+	return is >= r.ShortestIdleSeconds && (is <= r.IdleSeconds || r.TooLongIdleSeconds == 0)
 }
 
 // fault says what a setting does that a recommended one must not do; "" if there is nothing.

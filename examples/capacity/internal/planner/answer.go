@@ -52,14 +52,11 @@ func (r *run) answer() *answer.Answer {
 		d.Recommendation = &answer.Recommendation{
 			IPs: b.IPs, PortsPerNode: b.Ports, IdleSeconds: b.IdleTimeout.Seconds(), LeastPorts: b.Least,
 			Setting: settingText(b.IPs, b.Ports, b.IdleTimeout), Command: r.azure(), Mind: r.mind(), Result: answer.ResultOf(b.Result),
+			ShortestIdleSeconds: b.ShortestIdle.Seconds(), TooLongIdleSeconds: b.TooLong.Seconds(),
 		}
 		if b.Refusing != nil {
 			short := answer.SummaryOf(b.Refusing)
 			d.Recommendation.Refusing = &short
-		}
-		if r.idleKept != nil {
-			short := answer.SummaryOf(r.idleKept)
-			d.Recommendation.PresentIdle = &short
 		}
 	}
 	if r.story != nil {

@@ -102,7 +102,6 @@ type run struct {
 	course      *answer.Course // likewise
 	rows        []whatif.Row   // of the sweep
 	best        *whatif.Recommendation
-	idleKept    *whatif.Result // of the best with the idle timeout as it is; nil if that is the best's
 	upgraded    *answer.Upgrade
 	none        string // why there is no recommendation
 	interrupted bool

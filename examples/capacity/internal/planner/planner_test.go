@@ -113,9 +113,10 @@ func TestReportsForPrograms(t *testing.T) {
 	assert.Less(t, r.LeastPorts, r.PortsPerNode)
 	assert.LessOrEqual(t, r.Result.PeakShare, 0.5)
 	assert.Contains(t, r.Command, "--load-balancer-managed-outbound-ip-count 1 --load-balancer-outbound-ports ")
-	require.NotNil(t, r.PresentIdle)
-	again := decoded(t, "-until", "10m", "-scale", "nodepool1=2", "-sweep", fmt.Sprintf("ips=1 ports=%d idle=30m", r.PortsPerNode))
-	assert.Equal(t, again.Sweep[0].Result, r.PresentIdle, "what is recommended, but the idle timeout")
+	assert.Equal(t, []any{600.0, 600.0, 0.0}, []any{r.IdleSeconds, r.ShortestIdleSeconds, r.TooLongIdleSeconds})
+	again := decoded(t, "-until", "10m", "-scale", "nodepool1=2", "-sweep", fmt.Sprintf("ips=1 ports=%d idle=4m,30m", r.PortsPerNode))
+	assert.NotZero(t, again.Sweep[0].Result.Total.Ended(), "a shorter one cuts")
+	assert.Equal(t, r.Result.Total, again.Sweep[1].Result.Total, "what is longer does not show")
 
 	status, stdout, stderr := capacity(t, append(args, "-csv")...)
 	require.Zero(t, status, stderr)

@@ -52,9 +52,6 @@ func (r *run) simulate(ctx context.Context, site *Site, bar *page.Bar) error {
 		searched.Progress = shown.part(searchWeight)
 		search.Go(func() {
 			r.best, best = whatif.Recommend(needed, searched, whatif.Wish{Headroom: float64(r.options.headroom) / 100, NoCuts: !r.options.cuts})
-			if best == nil {
-				best = r.keepIdle(needed, searched)
-			}
 			searched.Progress(1)
 		})
 	}
@@ -81,21 +78,6 @@ func (r *run) simulate(ctx context.Context, site *Site, bar *page.Bar) error {
 	}
 	r.rows = rows
 	return nil
-}
-
-// keepIdle simulates what is recommended with the idle timeout as it is, if that is another one: whether it does is
-// not known otherwise.
-func (r *run) keepIdle(ctx context.Context, p whatif.Plan) error {
-	is := idleTimeout(&r.config)
-	if is == r.best.IdleTimeout {
-		return nil
-	}
-	p.Cluster, p.Progress = r.best.Cluster, nil
-	rows, err := whatif.Sweep(ctx, p, whatif.IdleTimeouts(is))
-	if err == nil {
-		r.idleKept, err = rows[0].Result, rows[0].Err
-	}
-	return err
 }
 
 // settings returns the settings of the sweep that can be, and the rows of the others by where they stand:
