@@ -70,7 +70,7 @@ type Recommendation struct {
 // the first refusal. If idle timeouts matter two more for each time that they are halved, of which those end soon that do
 // not do; if with NoCuts the shortest cuts, four more. Where a peak does not say what is needed, at most 26 more, and
 // nothing is known for which that is so. Simulations end with the first minute in which there is a
-// refusal, and none is made twice; each holds its own cluster in memory, and at most two run together.
+// refusal, and none is made twice; each holds its own cluster in memory, and at most three run together.
 func Recommend(ctx context.Context, p Plan, w Wish) (*Recommendation, error) {
 	if err := w.validate(p); err != nil {
 		return nil, err

@@ -40,28 +40,6 @@ type search struct {
 	tried map[trial]*outcome // guarded by mu
 }
 
-// trial is what a search simulates.
-type trial struct {
-	ips, ports int
-	idle       time.Duration
-	limit      int  // of the ports that a node uses; 0 is none
-	generous   bool // for its peaks only
-}
-
-// outcome is what a trial has come to. It has ended with the first refusal, with the first cut if there
-// may be none, or beyond its limit.
-type outcome struct {
-	*Result                // at the end
-	passed                 time.Duration
-	peak                   int // ports in use at a node
-	refuses, cuts, exceeds bool
-
-	against int // peak of the shortest timeout when the longest had this one
-}
-
-// good reports whether a trial has gone to its end.
-func (o *outcome) good() bool { return !o.refuses && !o.cuts && !o.exceeds }
-
 // change puts values into the profile.
 func change(c *overlay.ClusterConfig, ips, ports int, idle time.Duration) {
 	p := &c.LoadBalancerProfile
@@ -101,85 +79,6 @@ func (s *search) roomFor(peak int) int {
 		ports += snat.BlockSize
 	}
 	return ports
-}
-
-// attempt is a trial on its way.
-type attempt struct {
-	trial
-	*running
-	outcome
-}
-
-func (s *search) begin(t trial) (*attempt, error) {
-	if err := s.ctx.Err(); err != nil {
-		return nil, err
-	}
-	r, err := s.plan.begin(func(c *overlay.ClusterConfig, _ *Workload) { change(c, t.ips, t.ports, t.idle) })
-	if err != nil {
-		return nil, err
-	}
-	r.plain = t.generous
-	return &attempt{trial: t, running: r}, nil
-}
-
-// advance carries an attempt on until a time, or what ends it.
-func (s *search) advance(a *attempt, until time.Duration) error {
-	return a.running.advance(s.ctx, until, func(more time.Duration, sim *Simulation) bool {
-		a.passed += more
-		s.tally.add(more)
-		a.peak = sim.peak()
-		a.refuses, a.cuts, a.exceeds = sim.refuses(), s.noCuts && sim.cuts() > 0, a.limit > 0 && a.peak > a.limit
-		return a.good()
-	})
-}
-
-// end ends an attempt and notes what it has come to.
-func (s *search) end(a *attempt) *outcome {
-	a.Result = a.running.Result()
-	s.giveUp(a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tried[a.trial] = &a.outcome
-	return &a.outcome
-}
-
-// giveUp ends an attempt.
-func (s *search) giveUp(a *attempt) {
-	a.close()
-	s.tally.add(s.plan.Until - a.passed)
-}
-
-// begins notes that so many more simulations begin.
-func (s *search) begins(more int) {
-	s.begun += more
-	s.tally.plan(time.Duration(s.begun+1) * s.plan.Until)
-}
-
-// try simulates trials together and returns what has become of them, in their order.
-func (s *search) try(trials ...trial) ([]*outcome, error) {
-	all, errs := make([]*outcome, len(trials)), make([]error, len(trials))
-	var tasks []func()
-	for i, t := range trials {
-		if all[i] = s.tried[t]; all[i] == nil {
-			tasks = append(tasks, func() { all[i], errs[i] = s.simulate(t) })
-		}
-	}
-	s.begins(len(tasks))
-	s.plan.together(tasks)
-	return all, errors.Join(errs...)
-}
-
-// simulate runs the plan as a trial has it.
-func (s *search) simulate(t trial) (*outcome, error) {
-	a, err := s.begin(t)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.advance(a, s.plan.Until); err != nil {
-		s.giveUp(a)
-		return nil, err
-	}
-	return s.end(a), nil
 }
 
 // least returns how many ports have room for a peak: whole blocks, and at least one.
@@ -359,7 +258,7 @@ func (s *search) uncut(low, high int, last *outcome) (int, *outcome, error) {
 
 // longest chooses the longest idle timeout between two, by index, that does with the ports that the
 // shorter one needs; the longer one does not. It begins where ports that grow evenly with the timeout
-// would be as many, and lets two that follow each other run together.
+// would be as many, and lets two that follow each other run together, and the proof of the first.
 func (s *search) longest(low, high int, first, last *outcome) (choice, error) {
 	if _, ok := s.answer(first.peak, s.timeouts[low]); !ok {
 		return choice{peak: first.peak, idle: s.timeouts[low]}, nil // settle tells
@@ -368,17 +267,22 @@ func (s *search) longest(low, high int, first, last *outcome) (choice, error) {
 		high++ // the beginning says that it probably does not
 	}
 	shortest, peak := low, first.peak
-	for next := max(low+1, s.guess(low, high, last)); low+1 < high; next = (low + high) / 2 {
+	probable := max(low+1, s.guess(low, high, last))
+	for next := probable; low+1 < high; next = (low + high) / 2 {
 		var trials []trial
 		for _, d := range s.timeouts[next:min(next+2, high)] {
 			t, _ := s.answer(first.peak, d)
 			trials = append(trials, t)
 		}
+		tried := len(trials)
+		if ports := least(first.peak) - snat.BlockSize; next == probable && ports > 0 { // settle will ask, probably
+			trials = append(trials, s.of(ports, s.timeouts[next]))
+		}
 		all, err := s.try(trials...)
 		if err != nil {
 			return choice{}, err
 		}
-		for i, o := range all {
+		for i, o := range all[:tried] {
 			if !o.good() {
 				high = next + i
 				break
