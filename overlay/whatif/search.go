@@ -186,7 +186,7 @@ func (s *search) generous() (choice, error) {
 
 // ends simulates the shortest idle timeout and the longest. The longest exceeds, and ends, as soon as it is
 // seen to need more ports than the shortest until then, if that refuses and cuts nothing.
-func (s *search) ends() (first, last *outcome, err error) {
+func (s *search) ends() (*outcome, *outcome, error) {
 	low, high := s.generously(s.timeouts[0]), s.generously(s.timeouts[len(s.timeouts)-1])
 	if low == high {
 		all, err := s.try(low)
@@ -223,13 +223,13 @@ func (s *search) ends() (first, last *outcome, err error) {
 		if last.exceeds = first.good() && last.good() && s.roomFor(last.peak) > s.roomFor(first.peak); !last.exceeds {
 			continue
 		}
-		s.giveUp(last)
+		beginning := s.giveUp(last)
 		if err := s.advance(first, s.plan.Until); err != nil {
 			s.giveUp(first)
 			return nil, nil, err
 		}
-		if first := s.end(first); first.good() {
-			return first, &last.outcome, nil
+		if o := s.end(first); o.good() {
+			return o, beginning, nil
 		}
 		all, err := s.try(low, high) // what it does in the end has to be known
 		return all[0], all[1], err

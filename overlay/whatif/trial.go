@@ -64,17 +64,19 @@ func (s *search) advance(a *attempt, until time.Duration) error {
 // end ends an attempt and notes what it has come to.
 func (s *search) end(a *attempt) *outcome {
 	a.Result = a.running.Result()
-	s.giveUp(a)
+	o := s.giveUp(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tried[a.trial] = &a.outcome
-	return &a.outcome
+	s.tried[a.trial] = o
+	return o
 }
 
-// giveUp ends an attempt.
-func (s *search) giveUp(a *attempt) {
+// giveUp ends an attempt, of which nothing is kept but what it has come to so far.
+func (s *search) giveUp(a *attempt) *outcome {
 	a.close()
 	s.tally.add(s.plan.Until - a.passed)
+	o := a.outcome
+	return &o
 }
 
 // begins notes that so many more simulations begin.
