@@ -82,8 +82,9 @@
 // What cannot be, such as more ports than the IPs have, is told in the row. With -warm-up a row is what
 // happens if the running cluster is changed to the setting at that moment, its flows included; refusals before
 // that count in all rows. Traffic cannot be changed then, nor can nodes be taken away. -recommend searches by
-// simulation, of whatever is in -until: a shorter run may recommend too little. It takes no idle
-// timeout that is longer than the run, and with -accept-cuts such that cut connections, too.
+// simulation, of whatever is in -until: a shorter run may recommend too little. It tries idle
+// timeouts of 4, 5, 10, 15, 20, 30, 45, 60, 90 and 120 minutes, none that is longer than the run, and
+// takes such that cut connections with -accept-cuts only.
 //
 // -upgrade upgrades a node pool under the workload, as package overlay/upgrade does: surge nodes come,
 // nodes are drained and made anew, and pods move, whose conversations end. It is beside the cluster as it is in

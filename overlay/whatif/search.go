@@ -373,7 +373,7 @@ func (s *search) does(ports int, idle time.Duration) (bool, error) {
 func (s *search) both(peak int, idle time.Duration) ([]*outcome, error) {
 	t, ok := s.answer(peak, idle)
 	if !ok {
-		return nil, fmt.Errorf("%w: with the headroom %d ports for each node are more than %d outbound IPs have", ErrNoSetting, t.ports, s.maxIPs)
+		return nil, fmt.Errorf("%w: with the headroom each node needs %d ports, and %d without it, and %d outbound IPs have %d for each", ErrNoSetting, t.ports, least(peak), s.maxIPs, s.most)
 	}
 	trials := []trial{t}
 	if ports := least(peak); ports > snat.BlockSize {

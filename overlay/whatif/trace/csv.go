@@ -58,7 +58,7 @@ func (r *reader) csv(data []byte) {
 		return
 	}
 	width := len(header)
-	for !r.problems.Full() {
+	for {
 		fields, err := x.Read()
 		if err == io.EOF {
 			return
@@ -115,7 +115,7 @@ func (r *reader) row(line int, value func(int) string) (f Flow, ok bool) {
 	}
 	a, err := netip.ParseAddr(value(dst))
 	if err != nil || !flow.IsHost(a.Unmap()) {
-		bad(dst, problems.ErrAddress, "")
+		bad(dst, problems.ErrAddress, "must be an address such as 203.0.113.9")
 	}
 	p, err := strconv.ParseUint(value(port), 10, 16)
 	if err != nil || p == 0 {

@@ -63,9 +63,6 @@ func (r *reader) hubble(data []byte) {
 		var e event
 		if err := json.Unmarshal(text, &e); err != nil {
 			r.bad(line, "JSON", shortened(text), problems.ErrSyntax, "%v", err)
-			if r.problems.Full() {
-				return
-			}
 			continue
 		}
 		if e.Flow == nil {

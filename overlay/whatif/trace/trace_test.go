@@ -174,6 +174,14 @@ func TestPackets(t *testing.T) {
 }
 
 // Whatever is wrong is told with file, line, field and value, all at once.
+// Of more problems than are shown it is said how many there are.
+func TestManyErrors(t *testing.T) {
+	for _, text := range []string{"start,src,dst,port\n" + strings.Repeat("1,a,b\n", 250), event("01", false, "", "", [2]int{1, 2}, "") + strings.Repeat("{\n", 250)} {
+		_, err := trace.Read("file", []byte(text))
+		assert.ErrorContains(t, err, "and 150 more")
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for text, want := range map[string][]string{
 		"": {"file: missing: there is nothing in the file"},

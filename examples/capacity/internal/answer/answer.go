@@ -77,6 +77,9 @@ type Row struct {
 	Result  *Result `json:"result"` // without traffic, refusals, nodes, frontends and course
 }
 
+// NotDone is the error of a row that an interrupt came before.
+const NotDone = "not done"
+
 // Recommendation is a setting that refuses nothing, and the proof.
 type Recommendation struct {
 	IPs          int      `json:"ips"`
@@ -180,7 +183,7 @@ func (f *Fill) Share() float64 {
 	if f.AllocatedPorts == 0 {
 		return 0
 	}
-	return float64(f.PeakPorts) / float64(f.AllocatedPorts)
+	return min(1, float64(f.PeakPorts)/float64(f.AllocatedPorts)) // a node may have had more at the peak
 }
 
 // Label returns what people call whose ports they are.

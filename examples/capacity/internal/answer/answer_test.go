@@ -108,8 +108,12 @@ func TestConclude(t *testing.T) {
 
 	h = conclude(result(0, 0, 40), recommend)
 	assert.True(t, h.Good)
-	assert.Regexp(t, `^Nothing has to change. The cheapest that does, with 20 % of the ports kept free, is to give each node`, h.Change)
+	assert.Regexp(t, `^Nothing has to change. The cheapest setting, with 20 % of the ports kept free, is to give each node`, h.Change)
 	assert.Empty(t, h.Why)
+	h = conclude(result(0, 0, 95), recommend)
+	assert.True(t, h.Good)
+	assert.Regexp(t, `^What is set fills 95 % of the ports of the fullest node. To keep 20 % of them free, give each node .* the fullest node at 60 % of its ports instead of 95 %\.$`, h.Change)
+	assert.Equal(t, 1.0, result(0, 0, 120).PeakShare, "ports that have been taken away since count no more than all")
 
 	half, same, worse := result(100, 0, 100), result(250, 0, 100), result(400, 0, 100)
 	h = conclude(result(250, 0, 100), func(a *Answer) {
@@ -139,7 +143,7 @@ func TestConclude(t *testing.T) {
 	h = conclude(result(250, 0, 100), func(a *Answer) { a.Sweep = []Row{{Setting: "a=3", Result: &half}, {Setting: "a=4", Result: &better}} })
 	assert.Regexp(t, `^Of the settings tried, a=4 does it: none of 1,000`, h.Change)
 	h = conclude(result(250, 0, 100), func(a *Answer) { a.NoSetting = "no setting that does" })
-	assert.Equal(t, "More ports alone do not help: there is no setting that does.", h.Change)
+	assert.Equal(t, "More ports alone do not help; there is no setting that does.", h.Change)
 	assert.Nil(t, h.After)
 	h = conclude(result(0, 0, 0), func(*Answer) {})
 	assert.Equal(t, []any{true, "none of 1,000 conversations refused", "Nothing has to change."}, []any{h.Good, h.Verdict, h.Change})
@@ -168,8 +172,8 @@ func TestNeeded(t *testing.T) {
 	assert.Equal(t, []string{"the idle timeout may be as long as 30m; your 4m works, too"}, free)
 	assert.Regexp(t, `^Give each node 2,048 SNAT ports instead of 1,024: none of .* The idle timeout may be as long as 30m; your 4m works, too\.$`, change)
 	for want, edit := range map[string]func(*Answer){
-		"30m instead of 4m: shorter ones than 10m cut conversations or need more ports": func(a *Answer) { a.Recommendation.ShortestIdleSeconds = 600 },
-		"30m instead of 4m: shorter ones than 10m need more ports": func(a *Answer) {
+		"30m instead of 4m: of those tried, shorter ones than 10m cut conversations or need more ports": func(a *Answer) { a.Recommendation.ShortestIdleSeconds = 600 },
+		"30m instead of 4m: of those tried, shorter ones than 10m need more ports": func(a *Answer) {
 			a.Recommendation.ShortestIdleSeconds, a.Settings.AcceptCuts = 600, true
 		},
 		"30m instead of 45m: one of 45m needs more ports": func(a *Answer) { a.Cluster.IdleSeconds = 2700 },

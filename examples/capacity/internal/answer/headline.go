@@ -58,7 +58,7 @@ func (a *Answer) Conclude() {
 	case h.Good:
 		h.Change = "Nothing has to change."
 	case a.NoSetting != "":
-		h.Change = "More ports alone do not help: there is " + a.NoSetting + "."
+		h.Change = "More ports alone do not help; there is " + a.NoSetting + "."
 	}
 	a.Headline = h
 }
@@ -161,8 +161,11 @@ func (a *Answer) recommended(good bool) string {
 		return "Nothing has to change: what is set is what is recommended."
 	}
 	text := strings.Join(set, ", and ")
+	if fault := a.fault(&a.AsItIs); good && fault != "" {
+		return fmt.Sprintf("What is set %s. To keep %d %% of them free, %s: %s.", fault, a.Settings.HeadroomPercent, text, outcome(&r.Result, &a.AsItIs))
+	}
 	if good {
-		return fmt.Sprintf("Nothing has to change. The cheapest that does, with %d %% of the ports kept free, is to %s: %s.", a.Settings.HeadroomPercent, text, outcome(&r.Result, &a.AsItIs))
+		return fmt.Sprintf("Nothing has to change. The cheapest setting, with %d %% of the ports kept free, is to %s: %s.", a.Settings.HeadroomPercent, text, outcome(&r.Result, &a.AsItIs))
 	}
 	text = sentence(text + ": " + outcome(&r.Result, &a.AsItIs))
 	for _, free := range r.Free {

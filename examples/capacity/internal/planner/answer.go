@@ -3,13 +3,16 @@
 package planner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/answer"
 	"github.com/seed-a61be3fe/natplane/examples/internal/page"
+	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat/forecast"
@@ -70,7 +73,7 @@ func (r *run) answer() *answer.Answer {
 // reason says why a setting has no result.
 func reason(err error) string {
 	if errors.Is(err, context.Canceled) {
-		return "not done"
+		return answer.NotDone
 	}
 	return err.Error()
 }
@@ -107,13 +110,13 @@ func (r *run) azure() string {
 	return text + fmt.Sprintf(" --load-balancer-outbound-ports %d --load-balancer-idle-timeout %d", b.Ports, b.IdleTimeout/time.Minute)
 }
 
-// ips returns the number of outbound IPs.
+// ips returns the number of outbound IPs: of IPv4, unless there is IPv6 only.
 func ips(r *whatif.Result) int {
-	seen := make(map[string]bool)
+	seen := [2]map[netip.Addr]bool{{}, {}}
 	for _, f := range r.Frontends {
-		seen[f.Frontend.String()] = true
+		seen[flow.Family(f.Frontend)][f.Frontend] = true
 	}
-	return len(seen)
+	return cmp.Or(len(seen[0]), len(seen[1]))
 }
 
 // settingText writes a setting as a sweep does.

@@ -93,7 +93,7 @@ func parseOptions(args []string, help io.Writer) (options, error) {
 	fs.DurationVar(&o.until, "until", defaultUntil, "how `long` the simulated traffic goes on, up to 744h")
 	fs.StringVar(&sweep, "sweep", "", "`settings` to try all combinations of, such as 'ips=1..8 ports=auto,1024,2048 idle=4m,10m,30m'; also "+others())
 	fs.DurationVar(&o.warmUp, "warm-up", 0, "how `long` the cluster goes on as it is before it is changed to the settings of -sweep (default: not at all)")
-	fs.BoolVar(&o.recommend, "recommend", false, "find the cheapest setting that refuses and cuts nothing: the fewest outbound IPs, then the fewest ports, then the longest idle timeout")
+	fs.BoolVar(&o.recommend, "recommend", false, "find the cheapest setting of a Standard load balancer that refuses and cuts nothing: the fewest outbound IPs, then the fewest ports, then the longest idle timeout of 4, 5, 10, 15, 20, 30, 45, 60, 90 and 120 minutes")
 	fs.IntVar(&o.headroom, "headroom", defaultHeadroom, "`percent` of a node's ports that -recommend keeps free at the peak, 0 to 90")
 	fs.BoolVar(&o.cuts, "accept-cuts", false, "let -recommend take idle timeouts that cut connections, because they rest for longer")
 	fs.StringVar(&scale, "scale", "", "`pool=nodes` to begin with another number of nodes; several separated by commas")

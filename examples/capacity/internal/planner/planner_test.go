@@ -420,7 +420,7 @@ func TestInterrupt(t *testing.T) {
 	assert.Equal(t, interrupted, []any{status, complaint})
 	assert.False(t, d.Complete)
 	assert.NotNil(t, d.Sweep[0].Result)
-	assert.Equal(t, []string{"not done", "not done"}, []string{d.Sweep[1].Error, d.Sweep[2].Error})
+	assert.Equal(t, []string{answer.NotDone, answer.NotDone}, []string{d.Sweep[1].Error, d.Sweep[2].Error})
 
 	ends = func(overlay.ClusterConfig) bool { return starts.Load() == 2 }
 	status, _, printed, complaint := run()

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -110,4 +111,16 @@ func FuzzSweep(f *testing.F) {
 			t.Errorf("%q: %d settings, %d different", text, len(settings), n)
 		}
 	})
+}
+
+// IPs are counted as a recommendation counts them: a dual-stack cluster has as many of IPv6 beside them.
+func TestIPs(t *testing.T) {
+	frontends := func(all ...string) (r whatif.Result) {
+		for _, a := range all {
+			r.Frontends = append(r.Frontends, whatif.Fill{Frontend: netip.MustParseAddr(a)})
+		}
+		return r
+	}
+	both, six := frontends("203.0.113.1", "203.0.113.1", "203.0.113.2", "2001:db8::1"), frontends("2001:db8::1")
+	assert.Equal(t, []int{2, 1}, []int{ips(&both), ips(&six)})
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/seed-a61be3fe/natplane/examples/capacity/internal/answer"
@@ -214,17 +215,23 @@ func writeSweep(p *page.Page, a *answer.Answer) {
 	if len(a.Sweep) == 0 {
 		return
 	}
-	good := 0
+	good, done, of := 0, 0, strconv.Itoa(len(a.Sweep))
 	for _, r := range a.Sweep {
 		if r.Result != nil && r.Result.Total.Refused == 0 {
 			good++
 		}
+		if r.Error != answer.NotDone {
+			done++
+		}
+	}
+	if done < len(a.Sweep) {
+		of = fmt.Sprintf("%d done, of %d,", done, len(a.Sweep))
 	}
 	since := ""
 	if a.Settings.WarmUpSeconds > 0 {
 		since = ", in force after " + answer.Duration(a.Settings.WarmUpSeconds)
 	}
-	p.Section("Other settings", fmt.Sprintf("%d of %d refuse nothing%s", good, len(a.Sweep), since))
+	p.Section("Other settings", fmt.Sprintf("%d of %s refuse nothing%s", good, of, since))
 	var reasons []string // of what is not there
 	longest := 0
 	for _, r := range a.Sweep {

@@ -64,6 +64,15 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
+// Settings that an interrupt came before do not count.
+func TestInterruptedSweep(t *testing.T) {
+	refuses := answer.Result{Total: answer.Counts{Refused: 1}}
+	a := answer.Answer{Sweep: []answer.Row{{Setting: "a", Result: &answer.Result{}}, {Setting: "b", Result: &refuses}, {Setting: "c", Error: answer.NotDone}}}
+	var out bytes.Buffer
+	Write(page.New(&out, &out), &a)
+	assert.Contains(t, out.String(), "OTHER SETTINGS  (1 of 2 done, of 3, refuse nothing)\n")
+}
+
 // What of a recommendation is needed is told apart from what is free to take.
 func TestRecommendation(t *testing.T) {
 	t.Setenv("COLUMNS", "80")
