@@ -308,23 +308,39 @@ func (s *Set) Owns(pkt []byte) bool {
 
 // Outbound carries a packet that Takes has told of, and rewrites it in place. Users without exit have
 // no way to the Internet ([flow.ReasonNoOutbound]). The verdict's Instance means nothing.
-func (s *Set) Outbound(now flow.Time, pkt []byte) flow.Verdict {
-	u := s.seen().user(binary.BigEndian.Uint32(pkt[12:]))
-	if u == nil || u.exit == nil {
-		s.refused.Add(1)
-		return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoOutbound}
+func (s *Set) Outbound(now flow.Time, pkt []byte) (v flow.Verdict) {
+	for closed := (*exit)(nil); ; {
+		u := s.seen().user(binary.BigEndian.Uint32(pkt[12:]))
+		if u == nil || u.exit == nil {
+			s.refused.Add(1)
+			return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNoOutbound}
+		}
+		if u.exit == closed {
+			return v
+		}
+		if v = u.exit.nat.Outbound(now, pkt); v.Reason != flow.ReasonClosed {
+			return v
+		}
+		closed = u.exit // since it was found: another is in its place
 	}
-	return u.exit.nat.Outbound(now, pkt)
 }
 
 // Inbound carries a packet that Owns has told of, and rewrites it in place: only what answers a user
 // comes in. The verdict's Instance means nothing.
-func (s *Set) Inbound(now flow.Time, pkt []byte) flow.Verdict {
-	e := s.seen().exits[binary.BigEndian.Uint32(pkt[16:])]
-	if e == nil {
-		return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNotOurs}
+func (s *Set) Inbound(now flow.Time, pkt []byte) (v flow.Verdict) {
+	for closed := (*exit)(nil); ; {
+		e := s.seen().exits[binary.BigEndian.Uint32(pkt[16:])]
+		if e == nil {
+			return flow.Verdict{Action: flow.Drop, Reason: flow.ReasonNotOurs}
+		}
+		if e == closed {
+			return v
+		}
+		if v = e.nat.Inbound(now, pkt); v.Reason != flow.ReasonClosed {
+			return v
+		}
+		closed = e // likewise
 	}
-	return e.nat.Inbound(now, pkt)
 }
 
 // Advance expires what is due at now. See [snat.NAT.Advance].

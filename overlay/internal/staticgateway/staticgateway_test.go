@@ -206,7 +206,8 @@ func TestUsersComeAndGoUnderTraffic(t *testing.T) {
 		}
 		pkt := append([]byte(nil), sent...)
 		require.True(t, s.Takes(pkt))
-		require.Equal(t, flow.Forward, s.Outbound(0, pkt).Action)
+		v := s.Outbound(0, pkt)
+		require.Equal(t, flow.Forward, v.Action, "%v", v.Reason)
 		_, _, public := s.Of(pod(0))
 		require.True(t, public.IsValid())
 	}
