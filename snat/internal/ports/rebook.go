@@ -222,8 +222,8 @@ func (l *Layout) Await() bool {
 }
 
 // Install puts a layout into force, with the rules it was settled by, without the sessions
-// that have to be booked anew. The locks of all shards must be held. Cost: O(frontends), and
-// what is granted to instances that do not go on as they are.
+// that have to be booked anew. The locks of all shards must be held. Cost: O(frontends), what is granted to
+// instances that do not go on as they are, and O(parties) of their shards where holders are counted.
 func (sp *Space) Install(now flow.Time, l *Layout, r Rules, tell func(Event)) {
 	for _, old := range l.affected {
 		old.withdraw(l.before)

@@ -39,10 +39,12 @@ func (a *Answer) judge() {
 	idle, is := Duration(r.IdleSeconds), Duration(c.IdleSeconds)
 	switch {
 	case r.IdleSeconds == c.IdleSeconds:
-	case c.IdleSeconds < r.ShortestIdleSeconds && a.Settings.AcceptCuts:
-		need("an idle timeout of %s instead of %s: of those tried, shorter ones than %s need more ports", idle, is, Duration(r.ShortestIdleSeconds))
 	case c.IdleSeconds < r.ShortestIdleSeconds:
-		need("an idle timeout of %s instead of %s: of those tried, shorter ones than %s cut conversations or need more ports", idle, is, Duration(r.ShortestIdleSeconds))
+		cut := "cut conversations or "
+		if a.Settings.AcceptCuts {
+			cut = ""
+		}
+		need("an idle timeout of %s instead of %s: of those tried, shorter ones than %s %sneed more ports", idle, is, Duration(r.ShortestIdleSeconds), cut)
 	case c.IdleSeconds < r.IdleSeconds:
 		free("the idle timeout may be as long as %s; your %s works, too", idle, is)
 	case a.idleIsFree():
