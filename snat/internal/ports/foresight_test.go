@@ -94,7 +94,7 @@ func TestForesight(t *testing.T) {
 		}
 		for p := range NumProtocols {
 			st := &seer.space.shared.stocks[0][p]
-			st.shelves.Check(func(shelf, port int) bool { return st.isFree(st.ranges[shelf].base + port) })
+			st.shelves.Check(st.used)
 		}
 	}
 }

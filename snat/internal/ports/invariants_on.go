@@ -154,9 +154,6 @@ func (sh *State) Check(wantTombstones, wantHolds uint64) {
 				}
 				for o := range pool.end() {
 					u := pool.uses.At(o)
-					if pool.isFree(o) != (u == usage.Port{}) {
-						panic(fmt.Sprintf("ports: %s port %d with %+v: free %v", inst.Name, o, u, pool.isFree(o)))
-					}
 					if o < pool.granted && pool.shut != nil {
 						if is := quiet[o] || testBit(pool.excluded, o); is != pool.isShut(o) {
 							panic(fmt.Sprintf("ports: %s port %d with %+v: shut %v, want %v", inst.Name, o, u, !is, is))
@@ -324,20 +321,17 @@ func (sp *Space) Check() {
 			st := &b.stocks[f][p]
 			want, inUse := uses[st], 0
 			for _, r := range st.ranges {
-				for at := range r.count {
-					u := st.uses.At(r.base + at)
-					if !st.isFree(r.base + at) {
-						inUse++
-						if want := want[r.base+at]; u != want {
-							panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", r.base+at, want, u))
-						}
+				for at := range st.uses.Used(r.base, r.count) {
+					inUse++
+					if o := r.base + at; st.uses.At(o) != want[o] {
+						panic(fmt.Sprintf("ports: shared port %d: %+v sessions, counted %+v", o, want[o], st.uses.At(o)))
 					}
 				}
 			}
 			if inUse != len(want) {
 				panic(fmt.Sprintf("ports: %d shared ports have sessions, counted %d", len(want), inUse))
 			}
-			st.shelves.Check(func(shelf, port int) bool { return st.isFree(st.ranges[shelf].base + port) })
+			st.shelves.Check(st.used)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -32,6 +33,11 @@ type shared struct {
 type stock struct {
 	pool
 	shelves shelves.Set
+}
+
+// used returns the ports of a shelf that have sessions.
+func (st *stock) used(shelf int) iter.Seq[int] {
+	return st.uses.Used(st.ranges[shelf].base, st.ranges[shelf].count)
 }
 
 // MaxSharedFrontends is how many frontends of a family that all share we can tell

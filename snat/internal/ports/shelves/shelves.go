@@ -10,6 +10,7 @@ package shelves
 
 import (
 	"fmt"
+	"iter"
 	"math/bits"
 	"slices"
 )
@@ -124,23 +125,27 @@ func (s *Set) Clone() Set {
 // Bytes returns the memory of ports.
 func (s *Set) Bytes() int { return len(s.busy)*8 + len(s.groups)*2 }
 
-// Check panics if s contradicts itself, or free, which says whether a port has no flow.
-func (s *Set) Check(free func(shelf, port int) bool) {
+// Check panics if s contradicts itself, or used, which returns the ports of a shelf that have a flow.
+func (s *Set) Check(used func(shelf int) iter.Seq[int]) {
 	for shelf := range s.free {
-		n, used := 0, make([]uint16, s.groupsOf())
-		for port := range 64 * s.words {
-			busy := s.busy[shelf*s.words+port>>6]>>(port&63)&1 != 0
-			if is := port < s.ports && free(shelf, port); is == busy {
-				panic(fmt.Sprintf("shelves: port %d of shelf %d: free %v, on the shelf %v", port, shelf, is, !busy))
-			}
-			if busy {
-				used[port>>6/groupWords]++
-			} else {
-				n++
-			}
+		want := make([]uint64, s.words)
+		for port := s.ports; port < 64*s.words; port++ {
+			want[port>>6] |= 1 << (port & 63)
 		}
-		if of := s.groups[shelf*len(used):]; n != s.free[shelf] || !slices.Equal(used, of[:len(used)]) {
-			panic(fmt.Sprintf("shelves: %d ports of shelf %d are free, counted %d; %v in use by group, counted %v", n, shelf, s.free[shelf], used, of[:len(used)]))
+		for port := range used(shelf) {
+			want[port>>6] |= 1 << (port & 63)
+		}
+		n, groups := 64*s.words, make([]uint16, s.groupsOf())
+		for w, busy := range s.busy[shelf*s.words : (shelf+1)*s.words] {
+			if differ := busy ^ want[w]; differ != 0 {
+				bit := bits.TrailingZeros64(differ)
+				panic(fmt.Sprintf("shelves: port %d of shelf %d: on the shelf %v", w<<6+bit, shelf, busy>>bit&1 == 0))
+			}
+			n -= bits.OnesCount64(busy)
+			groups[w/groupWords] += uint16(bits.OnesCount64(busy))
+		}
+		if of := s.groups[shelf*len(groups):]; n != s.free[shelf] || !slices.Equal(groups, of[:len(groups)]) {
+			panic(fmt.Sprintf("shelves: %d ports of shelf %d are free, counted %d; %v in use by group, counted %v", n, shelf, s.free[shelf], groups, of[:len(groups)]))
 		}
 	}
 }

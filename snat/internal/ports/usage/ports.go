@@ -1,6 +1,8 @@
 package usage
 
 import (
+	"iter"
+
 	"github.com/seed-a61be3fe/natplane/flow"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
@@ -100,6 +102,17 @@ func (p *Ports) At(ordinal int) Port {
 
 // Free reports whether a port has no session. One that there is no room for has none.
 func (p *Ports) Free(ordinal int) bool { return ordinal >= len(p.words) || p.words[ordinal] == 0 }
+
+// Used returns which of n ports have sessions, in order, as distances from the first.
+func (p *Ports) Used(first, n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for at := range min(n, len(p.words)-first) {
+			if p.words[first+at] != 0 && !yield(at) {
+				return
+			}
+		}
+	}
+}
 
 // Begin counts an active session on a port that has none.
 func (p *Ports) Begin(ordinal int) { p.words[ordinal] = one }

@@ -3,6 +3,7 @@ package usage
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -69,13 +70,17 @@ func (w *world) compare(o int) {
 func (w *world) compareAll() {
 	w.t.Helper()
 	require.Equal(w.t, len(w.m), w.p.Len())
-	pages := map[int]bool{}
+	pages, used := map[int]bool{}, []int(nil)
 	for o := range len(w.m) + 2 {
 		w.compare(o)
+		if o > 0 && o < len(w.m) && w.m[o] != (Port{}) {
+			used = append(used, o-1)
+		}
 		if o < len(w.m) && pack(w.m[o]) == paged {
 			pages[o/pagePorts] = true
 		}
 	}
+	require.Equal(w.t, used, slices.Collect(w.p.Used(1, len(w.m)+1)))
 	require.GreaterOrEqual(w.t, w.p.Bytes(), 2*len(w.m)+len(pages)*pagePorts*12)
 }
 
