@@ -35,6 +35,7 @@ func TestBatchesThatLookAhead(t *testing.T) {
 
 // So they do where all share ports, however few these are, with limits and without.
 func TestBatchesThatLookAheadAtSharedPorts(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, tc := range []struct {
 		name   string
 		shared snat.Shared

@@ -610,6 +610,7 @@ func compare(t *testing.T, m *picker, b *bed) {
 // Allocation, limits and quarantine do what their model does, whatever the script,
 // and however seldom time is advanced.
 func TestAllocationAgainstModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	seen := map[string]int{}
 	for seed := range uint64(pkttest.Operations(20, 120, 1200)) {

@@ -620,6 +620,7 @@ func TestNAT_C11_NobodyIsEvicted(t *testing.T) {
 // A port is refused if and only if none is left that the flow may have, for every
 // way to choose among many ports.
 func TestNAT_C13_Exact(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const ports = 2048
 	for _, a := range []snat.Allocation{
 		{Choice: snat.LowestPort, Pooling: snat.Arbitrary},
@@ -689,6 +690,7 @@ func TestNAT_R1_Obfuscated(t *testing.T) {
 
 // Everything from 1,024 to 65,535 serves, except what is really used.
 func TestNAT_R2_WidestRange(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c := carrierConfig(1, from(1024, 64512))
 	for _, f := range []netip.Addr{addr("203.0.113.10"), addr("2001:db8:f::10")} {
 		ownedPorts(&c).Allocation.Exclude = append(ownedOf(c).Allocation.Exclude, snat.Exclusion{Frontend: f, First: 8080}, snat.Exclusion{Frontend: f, First: 65535}, snat.Exclusion{Frontend: f, Protocol: snat.TCP, First: 30000, Last: 30009})
@@ -760,6 +762,7 @@ func TestNAT_R3_ExcludedPorts(t *testing.T) {
 // Ports are drawn evenly from those that are free, whatever is taken; the seed
 // decides them, and one instance learns nothing from its ports about others.
 func TestNAT_C15_Unpredictable(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const ports = 10_000
 	c := carrierConfig(1, from(1024, ports))
 	ownedPorts(&c).Allocation.Choice = snat.RandomPort

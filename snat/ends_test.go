@@ -430,6 +430,7 @@ func TestManyPortsRestAtOnce(t *testing.T) {
 // One step wakes so many ports, and a new flow gets one that has rested whether or
 // not it has been woken.
 func TestWakingIsBounded(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c := oneVM(8)
 	c.Instances[0].Ports = []snat.PortRange{{Frontend: addr(frontend), First: firstPort, Count: 64512}}
 	ownedPorts(&c).Allocation.Quarantine = snat.Quarantine{Hold: time.Minute}

@@ -20,6 +20,7 @@ import (
 // limit allows, and when the flood comes again after its sessions have ended, it
 // costs no more than the first time.
 func TestFloodFromInsideIsBounded(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const limit, packets = 1000, 5000
 	limited := oneVM(64)
 	ownedPorts(&limited).Limits.Sessions = limit

@@ -81,6 +81,7 @@ func TestForkedDigests(t *testing.T) {
 
 // Whatever a copy does, the original goes on as another copy does that is driven like it.
 func TestForkIsIndependent(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			forks := 0
@@ -177,6 +178,7 @@ var forkShares = map[string]string{
 
 // All that a NAT has is in its copy, which shares nothing with it that changes.
 func TestForkLikeness(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			_, _ = mixedBy(t, p, 1, func(step int, _ *mixer, n *snat.NAT, _ snat.Config) *snat.NAT {
@@ -310,6 +312,7 @@ func TestForkAndClose(t *testing.T) {
 // Copies of many flows take memory that earlier copies have used, and are as the original all the same,
 // also when they grow.
 func TestForksUseMemoryAgain(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c, err := preset.AzureLB(site(2, 1))
 	require.NoError(t, err)
 	n := newBed(t, c)

@@ -88,6 +88,7 @@ func numbered(h realm, v4, v6 string, i int) string {
 // side and under whatever address: of another instance's host and of those that talk
 // to it all fragments in order pass.
 func TestNAT_U14a_FloodsHurtNobodyElse(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	seconds := 12
 	if pkttest.Short() {
 		seconds = 6

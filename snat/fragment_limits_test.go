@@ -21,6 +21,7 @@ import (
 // real datagrams, takes no more memory than allowed and delays neither whole
 // packets nor fragments in order.
 func TestNAT_U14a_FragmentFloodBounded(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	orphans := 1_000_000
 	if pkttest.Short() {
 		orphans = 50_000

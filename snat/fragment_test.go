@@ -513,6 +513,7 @@ func TestNAT_H9_TwoHostsOneIdentification(t *testing.T) { twoHostsOneIdentificat
 // No identification returns before all others have been used (IPv4), or at all,
 // nor do they follow a step (IPv6).
 func TestNAT_P10_IdentificationsUnique(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for name, h := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			c := virtual(8)

@@ -264,6 +264,7 @@ func TestGatewayUDPRefreshPerDirection(t *testing.T) {
 // A flow is refused exactly when no port is left for its destination or a limit
 // is reached, however full the inventory is.
 func TestNAT_R6_InventoryExact(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, tc := range []struct {
 		name                        string
 		ips, ports, perDestination  int

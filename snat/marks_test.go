@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -24,6 +25,7 @@ func allPorts(a snat.Allocation) snat.Config {
 // takes memory by its flows. A flow to each of many destinations needs no more where
 // nearly all ports are shut than where none is.
 func TestDestinationsCostMemoryByTheirFlows(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const flows = 5000
 	excluded := []snat.Exclusion{{Frontend: addr(frontend), First: 1024, Last: 65_500}}
 	for name, row := range map[string]struct {

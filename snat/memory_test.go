@@ -75,6 +75,7 @@ func TestNewAllocatesLittle(t *testing.T) {
 
 // The memory of a flood of sessions is given back when they are over.
 func TestMemoryOfAFloodIsGivenBack(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c, err := preset.AzureLB(site(2, 1))
 	require.NoError(t, err)
 	for range 2 {
@@ -102,6 +103,7 @@ func TestMemoryOfAFloodIsGivenBack(t *testing.T) {
 // them is left: each attempt that follows meets a translator that is as before. The
 // invariants are checked throughout, with the build tag for it.
 func TestNoMemory(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	defer func() { slab.Fault = nil }()
 	configs := closers(t)
 	blocks := configs["cgn"]

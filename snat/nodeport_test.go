@@ -19,6 +19,7 @@ import (
 // Two pods share a node's address. Whichever port is the last one free there for
 // a remote is found, and only when there is none a flow is refused.
 func TestNodePortLastOneFree(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	c := oneVM(8)
 	c.Instances[0].Inside = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}
@@ -118,6 +119,7 @@ func TestNodePortIsTheFirstOfTheWalk(t *testing.T) {
 // A crowded remote costs no more than an idle one: beyond the own port and the next
 // eight, a walk looks up what the record of the remote does not know, and only once.
 func TestNodePortsOfCrowdedRemotesAreFoundAtOnce(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for name, crowd := range map[string]func(i int) (pod, port int){
 		"250 pods with the same 256 ports": func(i int) (int, int) { return i / 256, 5000 + i%256 },
 		"one pod with all ports":           func(i int) (int, int) { return 0, 1024 + i },

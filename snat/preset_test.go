@@ -130,6 +130,7 @@ func TestVendor_04_GCPTimeouts(t *testing.T) {
 
 // 55,000 connections of an address to one destination.
 func TestVendor_06_AWSOneDestination(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	syns := map[string][]byte{}
 	for _, dst := range []string{"198.51.100.10:443", "198.51.100.10:80"} {

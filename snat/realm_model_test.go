@@ -17,6 +17,7 @@ import (
 // A NAT with realms is as good as one NAT for each of them: whatever happens in one
 // realm, the others do not notice.
 func TestRealmsAreSeparate(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))

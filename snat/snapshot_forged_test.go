@@ -20,6 +20,7 @@ import (
 
 // Bytes of snapshots of NATs that have done much, changed at random, are refused, or make a NAT that goes on.
 func TestRestoreForgedPresets(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {

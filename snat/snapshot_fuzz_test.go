@@ -112,6 +112,7 @@ func restoresOrRefuses(t *testing.T, c snat.Config, b []byte) {
 
 // Each byte of a snapshot changed in a few ways is refused, or makes a NAT that goes on.
 func TestRestoreForged(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	n, c := stored(t)
 	b := snapshotOf(t, n)

@@ -44,6 +44,7 @@ func goesOnRestored(t testing.TB, n *snat.NAT, c snat.Config) *snat.NAT {
 // A NAT that is written and read again and again does what one does that never was: byte for byte, event
 // by event, for every preset. Written once more it is the same.
 func TestSnapshotDigests(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
@@ -60,6 +61,7 @@ func TestSnapshotDigests(t *testing.T) {
 
 // It makes no difference by how many shards a snapshot is read, and how often that changes.
 func TestSnapshotOtherShards(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
@@ -156,6 +158,7 @@ var restoreDiffers = func() map[string]string {
 
 // All that a NAT has is in what is restored of it by as many shards.
 func TestSnapshotLikeness(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			_, _ = mixedBy(t, p, 1, func(step int, _ *mixer, n *snat.NAT, c snat.Config) *snat.NAT {

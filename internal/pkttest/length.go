@@ -22,3 +22,12 @@ func Operations(short, usual, long int) int {
 	}
 	return usual
 }
+
+// OneGoroutine skips a long test that starts no goroutines where the race detector is on: it
+// would find nothing there, and takes ten times as long.
+func OneGoroutine(t testing.TB) {
+	t.Helper()
+	if Race {
+		t.Skip("one goroutine, and long: nothing for the race detector")
+	}
+}

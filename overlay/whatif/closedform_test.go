@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -33,6 +34,7 @@ func newNAT(t testing.TB, ports int, p snat.Policy) (*snat.NAT, []whatif.Host) {
 // per cent: with FIN held for 65 s and 240 s, and with connections that leak until their idle
 // timeout.
 func TestClosedForms(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	assert.InDelta(t, 15.75, whatif.Sustained(1024, 0, 65*time.Second), 0.01)
 	assert.InDelta(t, 0.57, whatif.Sustained(1024, 0, 30*time.Minute), 0.005)
 	for _, x := range []struct {

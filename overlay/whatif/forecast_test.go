@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
 	"github.com/seed-a61be3fe/natplane/snat/forecast"
@@ -37,6 +38,7 @@ func foresee(t *testing.T, p snat.Policy, c forecast.Config, rate whatif.Rate, c
 // What is foretold at half-time comes within a few per cent, for the cause that there is, and what is
 // not going to happen is not foretold: the closed forms agree.
 func TestForecastAgainstSimulation(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	name := whatif.Destination{Addr: netip.MustParseAddrPort("203.0.113.53:53")}
 	lifetimes := forecast.Azure(4 * time.Minute)
 	long := forecast.Azure(30 * time.Minute)
@@ -133,6 +135,7 @@ func TestForecastOfALeakBesideConnections(t *testing.T) {
 
 // In the morning of a daily curve there are more and more flows each hour: that is said, and no moment is made up.
 func TestForecastOfADay(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	curve := make([]float64, 24)
 	for h := range curve {
 		curve[h] = 0.2 + 0.8*float64(min(h, 24-h))/12

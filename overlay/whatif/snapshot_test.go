@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 	"github.com/seed-a61be3fe/natplane/snat"
@@ -17,6 +18,7 @@ import (
 // A simulation goes on in a world that is restored from a snapshot, packet by packet as it would have
 // in its own.
 func TestGoesOnInARestoredWorld(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	inside := netip.MustParseAddr("10.0.0.4")
 	config := snat.Config{
 		Instances: []snat.Instance{{

@@ -5,10 +5,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // Sockets do what a Go map does, of which there is a copy now and then.
 func TestSocketsAgainstMap(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		var table sockets

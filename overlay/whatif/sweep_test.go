@@ -46,7 +46,8 @@ func parallel(tasks []func()) {
 
 // A sweep has a row for each setting, in order, whatever runs at once; each is as a simulation of its own.
 func TestSweep(t *testing.T) {
-	p := whatif.Plan{Cluster: small(), Workload: everything(1), Until: 5 * time.Minute, Start: start(8)}
+	until := time.Duration(pkttest.Operations(2, 5, 20)) * time.Minute
+	p := whatif.Plan{Cluster: small(), Workload: everything(1), Until: until, Start: start(8)}
 	settings := whatif.Grid(
 		whatif.OutboundPorts(64, 256, 30_000),
 		whatif.Axis{{Name: "as it is"}, {Name: "no cache", Change: whatif.DNSCache(0)[0].Change}},
@@ -82,7 +83,7 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	s := newSimulation(t, whatif.Config{World: c, Hosts: hosts, Workload: everything(1)})
-	s.Advance(5 * time.Minute)
+	s.Advance(until)
 	assert.Equal(t, s.Result(), one[0].Result)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -223,6 +224,7 @@ func TestRecommendIdle(t *testing.T) {
 // With NoCuts the idle timeout is at least as long as connections rest, whatever that costs. Without it
 // a shorter one may cut them.
 func TestRecommendNoCuts(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for pause, want := range map[time.Duration]time.Duration{
 		3 * time.Minute:  4 * time.Minute,
 		8 * time.Minute:  10 * time.Minute,
@@ -260,6 +262,7 @@ func TestRecommendNoCuts(t *testing.T) {
 
 // Where cut clients connect anew a longer timeout may need fewer ports; it is found in as few simulations.
 func TestRecommendFewerWithLonger(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	starts := 0
 	begin := start(4)
 	p := whatif.Plan{Cluster: small(), Until: time.Hour, Workload: whatif.Workload{Traffic: []whatif.Traffic{{

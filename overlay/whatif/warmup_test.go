@@ -3,6 +3,7 @@ package whatif_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 	"github.com/seed-a61be3fe/natplane/overlay/whatif"
 )
@@ -20,7 +22,8 @@ import (
 func TestSweepWithWarmUp(t *testing.T) {
 	starts := 0
 	begin := start(8)
-	p := whatif.Plan{Cluster: small(), Workload: everything(1), Until: 8 * time.Minute, WarmUp: 3*time.Minute + 7*time.Millisecond, Start: func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
+	warm, after := pkttest.Operations(1, 3, 10), pkttest.Operations(2, 5, 20) // minutes
+	p := whatif.Plan{Cluster: small(), Workload: everything(1), Until: time.Duration(warm+after) * time.Minute, WarmUp: time.Duration(warm)*time.Minute + 7*time.Millisecond, Start: func(c overlay.ClusterConfig) (*overlay.Cluster, []whatif.Host, error) {
 		starts++
 		return begin(c)
 	}}
@@ -36,7 +39,7 @@ func TestSweepWithWarmUp(t *testing.T) {
 	rows, err := whatif.Sweep(context.Background(), p, settings)
 	require.NoError(t, err)
 	assert.Equal(t, 1, starts)
-	assert.InDelta(t, (3+8*5)/(3+11*5.0), last, 1e-4, "three cannot be made")
+	assert.InDelta(t, float64(warm+8*after)/float64(warm+11*after), last, 2e-4, "three cannot be made")
 	for i, s := range settings[:8] {
 		require.NoError(t, rows[i].Err, s.Name)
 		c, hosts, err := begin(p.Cluster)
@@ -59,7 +62,7 @@ func TestSweepWithWarmUp(t *testing.T) {
 
 	p.WarmUp, p.Progress = p.Until, nil
 	_, err = whatif.Sweep(context.Background(), p, settings)
-	assert.ErrorContains(t, err, "WarmUp 8m0s: out of range")
+	assert.ErrorContains(t, err, fmt.Sprintf("WarmUp %v: out of range", p.Until))
 	p.WarmUp = time.Minute
 	_, err = whatif.Recommend(context.Background(), p, whatif.Wish{})
 	assert.ErrorContains(t, err, "Plan.WarmUp 1m0s: conflict")
@@ -80,7 +83,7 @@ func TestSameBytes(t *testing.T) {
 	var want [3][]byte
 	for i, procs := range []int{1, 4, 2} {
 		runtime.GOMAXPROCS(procs)
-		p := whatif.Plan{Cluster: small(), Workload: everything(5), Until: 3 * time.Minute, Start: start(4)}
+		p := whatif.Plan{Cluster: small(), Workload: everything(5), Until: time.Duration(pkttest.Operations(80, 180, 600)) * time.Second, Start: start(4)}
 		if i > 0 {
 			p.Together = parallel
 		}

@@ -293,6 +293,7 @@ func small() overlay.ClusterConfig {
 // The same seed gives the same result, whatever runs at once and in however many pieces; another
 // seed another one. What arrives in one Traffic does not depend on the others.
 func TestDeterminism(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	result := func(w whatif.Workload, pieces int) *whatif.Result {
 		c := newCluster(t, small(), 8)
 		s := newSimulation(t, whatif.Config{World: c, Hosts: whatif.Pods(c), Workload: w})
@@ -332,6 +333,7 @@ func TestDeterminism(t *testing.T) {
 // All numbers of conversations come out even: each begins for an arrival or a retry and has one
 // end, or is under way.
 func TestBalance(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for seed := range uint64(5) {
 		c := newCluster(t, small(), 8)
 		w := everything(seed)
@@ -360,6 +362,7 @@ func TestBalance(t *testing.T) {
 // A rate is what it says, on average, by the hour of the day and in bursts; hosts and destinations
 // have their shares.
 func TestRates(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	arrivals := func(r whatif.Rate, from, to time.Duration) float64 {
 		n, hosts := newNAT(t, 1024, snat.Policy{})
 		s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
@@ -391,6 +394,7 @@ func TestRates(t *testing.T) {
 // Destinations get connections by weight, and their addresses alike; hosts of a group and a number
 // are the first.
 func TestShares(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c := newCluster(t, overlay.ClusterConfig{NodePools: []overlay.NodePool{{Count: 1}}, Timeouts: flow.Timeouts{UDP: time.Second, UDPReplied: time.Second}}, 6)
 	got := map[string]int{}
 	s := newSimulation(t, whatif.Config{World: c, Hosts: whatif.Pods(c), Workload: whatif.Workload{Traffic: []whatif.Traffic{{
@@ -412,6 +416,7 @@ func TestShares(t *testing.T) {
 
 // A host that has given all its ephemeral ports to open connections fails to begin another one.
 func TestEphemeralPorts(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	n, hosts := newNAT(t, 1024, snat.Policy{IdleTimeout: 2 * time.Hour})
 	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
 		Name:  "x",
@@ -429,6 +434,7 @@ func TestEphemeralPorts(t *testing.T) {
 // What is over leaves no memory behind: after a million packets there are records for what goes on at
 // once, and no more.
 func TestMemory(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	n, hosts := newNAT(t, 1024, snat.Policy{Timeouts: flow.Timeouts{TCPTimeWait: time.Second, TCPClosing: time.Second}})
 	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, SampleInterval: 24 * time.Hour, Workload: whatif.Workload{Traffic: []whatif.Traffic{{
 		Name: "x", To: []whatif.Destination{internet}, Rate: whatif.Rate{Total: 500},
@@ -471,6 +477,7 @@ func TestFullBatches(t *testing.T) {
 // A RST for a connection that its host has abandoned does not cut a later one from the same port, and
 // the flow still counts as abandoned.
 func TestPortAgain(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	n, hosts := newNAT(t, 1024, snat.Policy{EnableTCPReset: true})
 	const ephemerals = 28232
 	s := newSimulation(t, whatif.Config{World: n, Hosts: hosts, SampleInterval: time.Minute, Workload: whatif.Workload{Traffic: []whatif.Traffic{

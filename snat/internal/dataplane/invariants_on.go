@@ -21,7 +21,7 @@ func (a *audit) step(sh *shard) {
 		return
 	}
 	size := sh.Len() + sh.CheckCost()
-	a.skip = size / 256
+	a.skip = size / 64
 	sh.check()
 }
 
