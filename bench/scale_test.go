@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
 
@@ -87,6 +88,7 @@ func BenchmarkScale(b *testing.B) {
 
 // The largest cluster takes at most 1 GiB before its first packet.
 func TestScaleMemory(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	if testing.Short() {
 		t.Skip("builds 200,000 pods")
 	}

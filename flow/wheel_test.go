@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 const day = 24 * time.Hour
@@ -450,6 +452,7 @@ func TestExpiredAcrossTheWrap(t *testing.T) {
 // TestSlots walks the wheel's arithmetic: every deadline must be found again at
 // or before its time, from any present.
 func TestSlots(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seed = 13
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))

@@ -4,25 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
-
-// prompt fails the test if f takes longer than anything may on a slow machine.
-func prompt(t *testing.T, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() { defer close(done); f() }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("no answer")
-	}
-}
 
 // A prefix without end is refused, together with everything else that is wrong.
 func TestHugePrefixesAreRefusedAtOnce(t *testing.T) {
@@ -48,7 +36,7 @@ func TestHugePrefixesAreRefusedAtOnce(t *testing.T) {
 					return err
 				},
 			} {
-				prompt(t, func() {
+				pkttest.Prompt(t, func() {
 					err := door()
 					if name == "outbound default" && p.Addr().Is4() && p.Bits() > 0 {
 						assert.NotContains(t, err.Error(), huge, name)
@@ -60,7 +48,7 @@ func TestHugePrefixesAreRefusedAtOnce(t *testing.T) {
 					}
 				})
 			}
-			prompt(t, func() {
+			pkttest.Prompt(t, func() {
 				assert.Empty(t, gateway.Addrs())
 				assert.Zero(t, gateway.Ports(true)+gateway.Ports(false))
 			})
@@ -129,7 +117,7 @@ func TestThousandsAreAnsweredAtOnce(t *testing.T) {
 		}, "FrontendIPConfigurations has 4097 addresses: too many: at most 4096"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			prompt(t, func() {
+			pkttest.Prompt(t, func() {
 				if err := tt.door(); tt.want == "" {
 					assert.NoError(t, err)
 				} else {

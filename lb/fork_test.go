@@ -177,6 +177,7 @@ func (p *egressPlay) forked(e *Egress) *Egress {
 // An egress whose copy, or what is restored of it, goes on in its place, again and again, does what one does that
 // goes on itself, with a NAT gateway or without.
 func TestCopiedEgressGoesOn(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for seed := range uint64(4) {
 		for name, again := range map[string]func(*egressPlay, *Egress) *Egress{"forked": (*egressPlay).forked, "restored": (*egressPlay).restored} {
 			whole, copies := newEgressPlay(t, seed), newEgressPlay(t, seed)

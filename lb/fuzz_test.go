@@ -227,6 +227,6 @@ func FuzzConfig(f *testing.F) {
 		for range d.next(4) {
 			values.Change(d.next, reflect.ValueOf(&after).Elem())
 		}
-		prompt(t, func() { tryAll(t, c, after) })
+		pkttest.Prompt(t, func() { tryAll(t, c, after) })
 	})
 }

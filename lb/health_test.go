@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/lb/probe"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
@@ -146,7 +147,7 @@ func TestHealthByManyGoroutines(t *testing.T) {
 // nothing.
 func TestManyRulesAndBackends(t *testing.T) {
 	rules := 300
-	if testing.Short() {
+	if pkttest.Short() {
 		rules = 20
 	}
 	down := machines{}
@@ -158,7 +159,7 @@ func TestManyRulesAndBackends(t *testing.T) {
 			Protocol: snat.TCP, FrontendPort: uint16(1 + i), BackendPort: uint16(1 + i), Probe: "health", DisableOutboundSNAT: true,
 		})
 	}
-	prompt(t, func() {
+	pkttest.Prompt(t, func() {
 		s := newSite(t, c)
 		down["node7"] = true
 		s.pass(10 * time.Second)
@@ -244,7 +245,7 @@ func TestRefusedChangesBeginNoProbes(t *testing.T) {
 func TestProbesAtTheEndOfTime(t *testing.T) {
 	for _, begin := range []flow.Time{math.MaxInt64, math.MaxInt64 - flow.Time(12*time.Second)} {
 		l := newLoadBalancer(t, web(Standard, 2, machines{}))
-		prompt(t, func() {
+		pkttest.Prompt(t, func() {
 			l.Advance(begin, nil)
 			l.Advance(math.MaxInt64, nil)
 		})

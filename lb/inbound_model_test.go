@@ -619,8 +619,9 @@ func (m *inboundModel) end() {
 }
 
 func TestInboundModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seeds = 12
-	ops := pkttest.Operations(30_000, 120_000, 1_200_000) / seeds
+	ops := pkttest.Operations(30_000, 120_000, 600_000) / seeds
 	seen := map[string]int{}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

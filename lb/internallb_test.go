@@ -396,8 +396,9 @@ func (x *together) compare() {
 // An egress with a public and an internal load balancer, and a gateway that comes and goes, is
 // packet by packet what each of them is alone; and a change that is refused is none.
 func TestEgressIsItsLoadBalancers(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seeds = 4
-	ops := pkttest.Operations(8000, 40_000, 400_000) / seeds
+	ops := pkttest.Operations(8000, 40_000, 200_000) / seeds
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			down := machines{}

@@ -292,6 +292,7 @@ func randomPool(r *rand.Rand) Config {
 }
 
 func TestKeepingPortsAtRandom(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	steps := pkttest.Operations(8, 40, 400)
 	for seed := range uint64(3) {
 		r := rand.New(rand.NewPCG(seed, 11))

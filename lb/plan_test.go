@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -280,6 +281,7 @@ func TestLostBlocksDoNotDependOnOrder(t *testing.T) {
 // Random configurations: no block is handed out twice, totals are as promised,
 // ranges are aligned and inside the SNAT range, and no rule's block is used.
 func TestPlanProperties(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seed = 20261120
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))

@@ -98,6 +98,7 @@ func TestRestoredGateway(t *testing.T) {
 // Another configuration than that in force is refused by the name of what is other, and whatever is
 // wrong with a stream by where that is; nothing is left behind.
 func TestRestoreRefuses(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c := withGateway(EgressConfig{LoadBalancer: publicPool(4, 1, 0)})
 	e := newEgress(t, c)
 	leaves(t, e, 0, "10.224.0.4:5000")

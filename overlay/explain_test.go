@@ -84,6 +84,7 @@ func TestExplain_services(t *testing.T) {
 // What Explain says is what the doors then do, with and without flows, and asking changes
 // nothing.
 func TestExplain_isTrue(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for name, edit := range map[string]func(*ClusterConfig){
 		"loadBalancer": nil,
 		"restricted": func(c *ClusterConfig) {

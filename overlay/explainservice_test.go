@@ -142,6 +142,7 @@ func answers(rng *rand.Rand, pkt []byte) []byte {
 // What Explain says of Services, host ports, public addresses and probes is what the doors
 // then do, while time goes on, and asking changes nothing.
 func TestExplain_isTrueOfServices(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for name, edit := range map[string]func(*ClusterConfig){
 		"load balancer": nil,
 		"NAT gateway":   func(c *ClusterConfig) { c.OutboundType = OutboundManagedNATGatewayV2 },

@@ -113,6 +113,7 @@ func (p *clusterPlay) forked() *overlay.Cluster {
 // A cluster whose copy, or what is restored of it, goes on in its place, again and again, does what one does
 // that goes on itself.
 func TestCopiedClusterGoesOn(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for seed := range uint64(2) {
 		for name, again := range map[string]func(*clusterPlay) *overlay.Cluster{"forked": (*clusterPlay).forked, "restored": (*clusterPlay).restored} {
 			whole, copies := newClusterPlay(t, seed), newClusterPlay(t, seed)

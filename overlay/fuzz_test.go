@@ -124,20 +124,8 @@ func FuzzConfig(f *testing.F) {
 		for range d.next(4) {
 			values.Change(d.next, reflect.ValueOf(&c).Elem())
 		}
-		prompt(t, func() { try(t, c) })
+		pkttest.Prompt(t, func() { try(t, c) })
 	})
-}
-
-// prompt fails the test if f takes longer than anything may on a slow machine.
-func prompt(t *testing.T, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() { defer close(done); f() }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("no answer")
-	}
 }
 
 // Thousands of everything are answered at once.
@@ -171,7 +159,7 @@ func TestThousandsAreAnsweredAtOnce(t *testing.T) {
 		"node pools":     {func(c *ClusterConfig) { c.NodePools = pools }, "NodePools has 20000 elements: too many: at most 1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			prompt(t, func() {
+			pkttest.Prompt(t, func() {
 				if err := single(tt.edit).Validate(); tt.want == "" {
 					assert.NoError(t, err)
 				} else {

@@ -65,6 +65,7 @@ func TestGoldenCluster(t *testing.T) {
 
 // Every damaged byte and every end before the end is refused, and so is another configuration.
 func TestRestoreClusterRefuses(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	c := inUse(t)
 	b := snapshotOf(t, c)
 	step := max(1, len(b)/400)

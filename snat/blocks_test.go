@@ -395,6 +395,7 @@ func blockScript(t *testing.T, r realm, variant, rounds int, pick func(n int) (i
 
 // The log of blocks alone tells who had a port: at every time one subscriber.
 func TestNAT_L5_BlocksBalance(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seed = 6888
 	t.Logf("seed %d", seed)
 	eachRealm(t, func(t *testing.T, r realm) {

@@ -126,6 +126,7 @@ func (d *eventful) play(packets int) {
 // fragments, ICMP errors, held SYNs, resting ports and sessions whose time becomes
 // shorter.
 func TestDeadlineMoved(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	configs := map[string]snat.Config{}
 	for _, p := range preset.All() {
 		c, err := p.Configure(site(2, 1))

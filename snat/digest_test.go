@@ -36,6 +36,7 @@ var digests = map[string]string{
 // Every preset does with the same traffic what it did before, byte for byte, event by
 // event, whatever the key of the tables is.
 func TestDigests(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {

@@ -272,6 +272,7 @@ func (p *endsPlay) run() {
 
 // What packets become does not depend on how often time is advanced.
 func TestEndsAgainstModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	seen := map[string]int{}
 	for seed := range uint64(pkttest.Operations(12, 60, 600)) {

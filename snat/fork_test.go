@@ -65,6 +65,7 @@ func goesOnForked(t testing.TB, n *snat.NAT, hooks snat.Hooks) *snat.NAT {
 // Traffic of all kinds comes out the same, byte for byte and event by event, however often a
 // copy goes on in the place of the original, under every preset.
 func TestForkedDigests(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	for _, p := range presets() {
 		t.Run(p.Name, func(t *testing.T) {

@@ -597,8 +597,9 @@ func (s *script) runForwards(t testing.TB) (m *model, ops int) {
 
 // A NAT with forwards does what its model does.
 func TestForwardsAgainstModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
-	operations, length := pkttest.Operations(30_000, 100_000, 1_000_000), 4000
+	operations, length := pkttest.Operations(30_000, 100_000, 500_000), 4000
 	seen := map[string]uint64{}
 	for seed := uint64(0); operations > 0; seed++ {
 		m, ops := (&script{randomScript(seed, length)}).runForwards(t)

@@ -163,6 +163,7 @@ func TestFloodsHurtNobodyOutOfOrder(t *testing.T) {
 // What becomes of fragments is the same whether or not somebody forgets those that
 // are over: of a flood of many owners and small limits, at whatever times.
 func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	for seed := range uint64(pkttest.Operations(10, 60, 600)) {
 		rng := rand.New(rand.NewPCG(seed, 7))
@@ -214,6 +215,7 @@ func TestFragmentsDoNotDependOnAdvance(t *testing.T) {
 // However many datagrams are over at once, a step of Advance and a fragment at the
 // door forget a bounded number of them.
 func TestFragmentsExpireInSteps(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const datagrams = 20_000
 	h := byFamily["v4"]
 	fill := func() *bed {

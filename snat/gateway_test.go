@@ -181,6 +181,7 @@ func TestGatewayGenerationsResetTheInside(t *testing.T) {
 // What must not be answered: RSTs, broken segments, what cannot come from a
 // single host, and unsolicited SYNs.
 func TestResetUnknownAnswersNothingElse(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	b := newBed(t, gateway(1024, 8))
 	frontend := gatewayIP + ":1024"
 	for what, pkt := range map[string][]byte{
@@ -510,6 +511,7 @@ func TestGatewayAllocs(t *testing.T) {
 // is called: flows that are over do not count, and neither does the order in which it
 // was noticed that they are.
 func TestInventoryDependsOnNothingElse(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	play := func(shards int, eager, batch bool) (lines []string) {
 		c := gateway(1024, 64)
 		c.Shards = shards

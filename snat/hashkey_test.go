@@ -96,6 +96,7 @@ func transcript(t *testing.T, c snat.Config) (lines []string) {
 
 // TestNothingDependsOnTheHashKey plays one script under several keys.
 func TestNothingDependsOnTheHashKey(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	configs := map[string]func() (snat.Config, error){}
 	for _, p := range presets() {

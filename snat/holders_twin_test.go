@@ -290,6 +290,7 @@ func (w *holdersWorld) check() {
 // Whatever happens, what is counted is what a walk over the sessions finds, and refusals count for
 // who holds most at that moment.
 func TestHoldersAgainstWalk(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	seen := map[string]int{}
 	for seed := range uint64(pkttest.Operations(6, 12, 120)) {

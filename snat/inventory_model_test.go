@@ -249,6 +249,7 @@ func (s *script) runShared(t testing.TB) *model {
 
 // An inventory does what its model allows, whatever the script.
 func TestInventoryAgainstModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	scripts, length := pkttest.Operations(40, 80, 1000), 2000
 	seen := map[string]uint64{}

@@ -358,6 +358,7 @@ func TestNAT_C3_OneInstanceManyFrontends(t *testing.T) {
 
 // Every port of an instance with more than 262,144 is found, in order and at random.
 func TestNAT_C13_EveryPortOfManyFrontends(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Parallel()
 	choices := []snat.PortChoice{snat.LowestPort, snat.RandomPort}
 	if pkttest.Short() {

@@ -419,7 +419,7 @@ func (r *runner) unique(x *subject) {
 // refuses what is wrong without a trace.
 func TestReconfigureAgainstModel(t *testing.T) {
 	t.Parallel()
-	operations, length := pkttest.Operations(30_000, 150_000, 500_000), 6000
+	operations, length := pkttest.Operations(30_000, 150_000, 300_000), 6000
 	seen := map[string]uint64{}
 	for seed := uint64(0); operations > 0; seed++ {
 		m, ops, done, refused := (&script{randomScript(seed, length)}).runReconfigured(t)

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // sizes has every shape of tree and every kind of edge.
@@ -66,6 +68,7 @@ func TestFillAndDrain(t *testing.T) {
 }
 
 func TestGrow(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for k, nOld := range sizes {
 		for _, nNew := range sizes[k:] {
 			for _, fill := range []float64{0, 0.5, 1} {

@@ -285,6 +285,7 @@ func TestCompressedFilesAreBounded(t *testing.T) {
 
 // Nor must it take much more memory than it may hold.
 func TestCompressedFilesTakeLittleMemory(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	header := pkttest.Pcap(layers.LinkTypeEthernet)
 	bomb := compressed(t, append(header, make([]byte, 40<<20)...)) // frames without any bytes
 	var before, after runtime.MemStats

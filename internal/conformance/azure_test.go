@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // TestAzureRegister demands of every row of Azure that it says what it has to.
@@ -39,6 +41,7 @@ func TestAzureRegister(t *testing.T) {
 // TestAzureProven demands a test of every row of Azure that is not left out, and a row of every
 // test that is named like one.
 func TestAzureProven(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	found := proofs(t, "TestAzureRow_", namedAzure)
 	for _, err := range slices.Concat(cite(found, proofs(t, "Test", anyTest), azureProofs), judgeAzure(slices.Concat(AzureRegister(), BalancerRegister()), found)) {
 		t.Error(err)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // root is the module.
@@ -180,6 +182,7 @@ func TestRegister(t *testing.T) {
 
 // TestProven demands a test of every row but those that are left out.
 func TestProven(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	found := proofs(t, "TestNAT_", named)
 	for _, p := range found[""] {
 		t.Errorf("%s: %s names no row: TestNAT_<ID>_<Slug>", p.at, p.name)

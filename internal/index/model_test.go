@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
 
@@ -107,6 +108,7 @@ func (w *twin) compareAll() {
 
 // TestModel runs long random scripts over tags that collide in several ways.
 func TestModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, c := range []struct {
 		name string
 		peak int // entries at which removals begin to prevail

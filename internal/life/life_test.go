@@ -294,6 +294,7 @@ func (w *world) end() {
 }
 
 func TestLife(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	counts := map[string]int{}
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -1,8 +1,9 @@
 // Package pkttest builds readable packets for tests and checks what became of
-// them, and says how long a test against a model goes on ([Operations], [Short]) and
-// whether the race detector is on ([Race]). It is for tests only: it allocates freely and panics on arguments that make no packet. It
-// stands on gopacket and on a plain word-by-word checksum, so that it shares no code
-// with the package wire that it helps to test.
+// them, and says how long a test goes on ([Operations], [Short], [OneGoroutine],
+// [Prompt]) and whether the race detector is on ([Race]). It is for tests only: it
+// allocates freely and panics on arguments that make no packet. It stands on gopacket
+// and on a plain word-by-word checksum, so that it shares no code with the package wire
+// that it helps to test.
 //
 // Terminology:
 //   - Packet: a []byte that starts at the IP header, with true checksums.

@@ -3,6 +3,7 @@ package pkttest
 import (
 	"os"
 	"testing"
+	"time"
 )
 
 // Short reports whether tests that one goroutine plays should be brief: with -short, and in
@@ -29,5 +30,18 @@ func OneGoroutine(t testing.TB) {
 	t.Helper()
 	if Race {
 		t.Skip("one goroutine, and long: nothing for the race detector")
+	}
+}
+
+// Prompt fails a test whose f has not returned after two minutes, longer than anything may take
+// that does not go through all there could be: even on a slow machine, with every step watched.
+func Prompt(t testing.TB, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("no answer")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // scan is the dull twin: rows one by one, longest prefix first.
@@ -111,6 +113,7 @@ func randomRows(r *rand.Rand, n int) (rows []Row) {
 }
 
 func TestMatchAgainstScan(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seed = 4632
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

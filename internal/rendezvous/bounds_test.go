@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 func randomNames(r *rand.Rand, n int) []uint64 {
@@ -34,6 +35,7 @@ func inSlot(slot int) uint64 { return uint64(slot) << (64 - slotBits) }
 // The bounds that the package comment gives: what a member gets, and what of others moves. A table follows from its members alone, so who leaves moves
 // exactly what moves when it comes back.
 func TestBounds(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, tt := range []struct {
 		members, sets int
 		share         float64

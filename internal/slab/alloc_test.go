@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 func TestNoAllocs(t *testing.T) {
@@ -47,6 +49,7 @@ func inlineProbe(s *Slab[[16]uint32], r *Runs, i uint32, h Run) uint64 {
 }
 
 func TestInlining(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	if testing.Short() {
 		t.Skip("compiles the package")
 	}

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // noSpares returns all spares to the system.
@@ -20,6 +22,7 @@ func noSpares() {
 // Memories that have their parts of a stock hand out zeroed chunks which do not overlap, whatever
 // was in the stock before, and more when those are used up.
 func TestStock(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	defer noSpares()
 	noSpares()
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 var (
@@ -20,6 +21,7 @@ var (
 )
 
 func TestReasons(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const remedy = "give each flow.Reason a code (snake case) and a sentence of its own in reasonText"
 	reasons := slices.Collect(flow.Reasons())
 	codes, sentences := map[string]flow.Reason{}, map[string]flow.Reason{}

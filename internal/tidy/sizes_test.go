@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // The most lines of a package, of a file and of a function, tests apart, and of what
@@ -175,6 +177,7 @@ func judgeDoc(dir string, n int) string {
 
 // TestDocumentationCanBeRead asks go doc about every public package.
 func TestDocumentationCanBeRead(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	tr, err := load(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 const module = "github.com/seed-a61be3fe/natplane"
@@ -48,6 +50,7 @@ var rules = slices.Concat(importRules, callRules, docRules, enumRules, textRules
 
 // TestHouse applies every rule to this module.
 func TestHouse(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	tr, err := load(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // The addresses and ports of the vectors: inside A, outside F, server S.
@@ -245,6 +246,7 @@ func TestUpdateIsEquation3(t *testing.T) {
 // A delta of many words is equation 3 over all of them, however it is put
 // together, and its reverse is the delta of the opposite change.
 func TestDeltaOfManyWords(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	r := newRand(t)
 	word := func() uint16 {
 		if r.IntN(2) == 0 {

@@ -5,12 +5,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // The edge of incremental checksums: every word that the change leaves alone is
 // zero, as far as the protocol lets it. The result is that of a full computation
 // for every change of one word, and for changes to and from the edges of two.
 func TestIncrementalChecksumOfNothingButZeros(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	edges := []uint16{0, 1, 2, 0x7fff, 0x8000, 0xfffe, 0xffff}
 	for _, p := range []struct {
 		name    string

@@ -326,6 +326,7 @@ func check(t *testing.T, w world, rules, flows int) {
 }
 
 func TestModel(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	rounds := pkttest.Operations(200, 2000, 20_000)
 	for seed := range uint64(rounds) {
 		rules := 6

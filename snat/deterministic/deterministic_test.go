@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat/deterministic"
 )
 
@@ -172,6 +173,7 @@ func reversible(t *testing.T, d deterministic.Parameters) {
 var algorithms = []deterministic.Algorithm{deterministic.Sequential, deterministic.Staggered, deterministic.KeyedRandom}
 
 func TestNAT_D6_Reversible(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	const seed = 7422
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

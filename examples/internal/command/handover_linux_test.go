@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 
 // script returns one of the shell that says that it is there and then waits for a signal.
 func script(says, signal string) string {
-	return fmt.Sprintf("#!/bin/sh\ntrap 'kill $!; echo %s over; exit 130' %s\nsleep 60 &\necho %[1]s begun\nwait\n", says, signal)
+	return fmt.Sprintf("#!/bin/sh\ntrap 'kill -KILL $!; echo %s over; exit 130' %s\nsleep 60 &\necho %[1]s begun\nwait\n", says, signal)
 }
 
 // start starts the command in a directory of its own, with a go command that is a script, and what it takes for

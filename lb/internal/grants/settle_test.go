@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/snat"
 )
 
@@ -117,6 +118,7 @@ func after(had [][]snat.PortRange, granted []Granted) (has [][]snat.PortRange, k
 
 // Who keeps exactly what it had, by one portion, would have got that if every block had been looked at.
 func TestWhoKeepsAllIsAsIfEveryBlockWereLookedAt(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	all := 0
 	for seed := range uint64(400) {
 		deals(seed, 1, func(step int, w *world, portions []Portion, former Former) [][]snat.PortRange {
@@ -149,6 +151,7 @@ func TestWhoKeepsAllIsAsIfEveryBlockWereLookedAt(t *testing.T) {
 
 // Settling a deal again moves nothing, however many portions a backend has on the same frontends.
 func TestSettlingAgainMovesNothing(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	several := 0
 	for seed := range uint64(400) {
 		deals(seed, 3, func(step int, w *world, portions []Portion, former Former) [][]snat.PortRange {

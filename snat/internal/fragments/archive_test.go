@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/snapshot"
 )
 
@@ -71,6 +72,7 @@ func TestArchive(t *testing.T) {
 
 // What somebody has forged is refused, or is a table that can be: none panics, now or later.
 func TestArchiveForged(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for name, e := range byFamily {
 		t.Run(name, func(t *testing.T) {
 			b := crowdedBed(t, e)

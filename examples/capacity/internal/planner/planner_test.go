@@ -51,11 +51,17 @@ func decoded(t testing.TB, args ...string) (d *answer.Answer) {
 	return d
 }
 
-// The story teaches what it is for, and fits a screen of 80 columns without colours.
-func TestStory(t *testing.T) {
+// watched skips a test that takes minutes where every step is watched.
+func watched(t *testing.T) {
+	t.Helper()
 	if pkttest.Short() {
 		t.Skip("takes minutes where every step is watched; TestDeterminism runs the same goroutines")
 	}
+}
+
+// The story teaches what it is for, and fits a screen of 80 columns without colours.
+func TestStory(t *testing.T) {
+	watched(t)
 	t.Setenv("COLUMNS", "80")
 	status, stdout, stderr := capacity(t)
 	require.Zero(t, status, stderr)
@@ -90,6 +96,7 @@ func TestDeterminism(t *testing.T) {
 
 // What the object says hangs together, and the lines of -csv say the same.
 func TestReportsForPrograms(t *testing.T) {
+	watched(t)
 	args := []string{"-until", "10m", "-scale", "nodepool1=2", "-sweep", "ips=2,100 ports=64,64000", "-recommend", "-headroom", "50"}
 	d := decoded(t, args...)
 	assert.True(t, d.Complete)
@@ -131,9 +138,7 @@ func TestReportsForPrograms(t *testing.T) {
 
 // Cuts are recommended to those only who accept them, and then told.
 func TestAcceptCuts(t *testing.T) {
-	if pkttest.Short() {
-		t.Skip("takes minutes where every step is watched; TestDeterminism runs the same goroutines")
-	}
+	watched(t)
 	t.Setenv("COLUMNS", "200")
 	args := []string{"-until", "20m", "-recommend"}
 	d := decoded(t, args...)
@@ -151,6 +156,7 @@ func TestAcceptCuts(t *testing.T) {
 
 // What a NAT forgets without a RST is told as well as what it cuts.
 func TestBroken(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Setenv("COLUMNS", "80")
 	site := builtIn()
 	site.Config.LoadBalancerProfile.IdleTimeout, site.Config.LoadBalancerProfile.DisableTCPReset = 4*time.Minute, true
@@ -198,6 +204,7 @@ func TestNoSetting(t *testing.T) {
 
 // What fails before any packet leaves is told apart.
 func TestEphemeralPorts(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	trace := filepath.Join(t.TempDir(), "flows.csv")
 	var text strings.Builder
 	text.WriteString("start,src,dst,port,duration,end\n")
@@ -280,6 +287,7 @@ func TestTraces(t *testing.T) {
 // Every refused packet is one that a pod, its workload and a destination have suffered, and that one pod and workload
 // is to blame for; and what was foretold of ports that ran out had them run out in the range.
 func TestHoldings(t *testing.T) {
+	watched(t)
 	r := &decoded(t, "-until", "45m", "-sweep", "ports=64000").AsItIs
 	sums := func(all []answer.Holding) (created, suffered, blamed uint64) {
 		for _, h := range all {
@@ -307,6 +315,7 @@ func TestHoldings(t *testing.T) {
 // With a warm-up the settings change the cluster while it runs: what was refused before remains, and what cannot be
 // changed then is told.
 func TestWarmUp(t *testing.T) {
+	watched(t)
 	warm, whole := decoded(t, "-until", "55m", "-warm-up", "43m", "-sweep", "ports=1024,4096 reuse=off,on"), decoded(t, "-until", "55m", "-sweep", "ports=4096")
 	assert.EqualValues(t, 43*60, warm.Settings.WarmUpSeconds)
 	assert.Zero(t, whole.Settings.WarmUpSeconds)
@@ -534,6 +543,7 @@ func TestDocumented(t *testing.T) {
 // An upgrade moves pods, ends their conversations, and goes through its steps; the cluster as it is stays
 // as it is.
 func TestUpgrade(t *testing.T) {
+	watched(t)
 	args := []string{"-until", "30m", "-sweep", "ips=1"}
 	plain := decoded(t, args...)
 	d := decoded(t, append(args, "-upgrade", "pool=nodepool1 at=5m surge=1 drain=1m reimage=3m")...)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/overlay"
 )
 
@@ -121,6 +122,7 @@ func (p *pipe) Write(b []byte) (int, error) { *p = append(*p, b...); return len(
 
 // Clusters of files play the recording, whatever their traffic leaves through, and every run ends.
 func TestSites(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	pools := []overlay.NodePool{{Name: "a", Count: 2}, {Name: "b", Count: 1}}
 	pods := func(c *overlay.Cluster, site *Site) {
 		for i, n := range c.Nodes() {

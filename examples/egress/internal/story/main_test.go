@@ -75,6 +75,7 @@ func TestDefaultRunTeachesWithoutFailures(t *testing.T) {
 }
 
 func TestTooManyPodsExhaustPortsAndAShortIdleTimeoutHelps(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	crowded := egressJSON(t, "-nodes", "1", "-pods-per-node", "30")
 	assert.Positive(t, crowded.SNAT.Connections.Failed)
 	assert.Equal(t, crowded.SNAT.Connections.Failed, crowded.Drops["ports"], "a refused conversation stays silent")
@@ -639,6 +640,7 @@ func TestRefusalsCanFail(t *testing.T) {
 }
 
 func TestReportFits80Columns(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	t.Setenv("COLUMNS", "")
 	for _, args := range [][]string{{}, {"-ports", "8", "-nodes", "20", "-ips", "20"}} {
 		var stdout, stderr bytes.Buffer

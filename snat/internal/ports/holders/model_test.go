@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-a61be3fe/natplane/flow"
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 	"github.com/seed-a61be3fe/natplane/internal/slab"
 )
 
@@ -139,6 +140,7 @@ func play(t testing.TB, ops, limit int, next func(n int) int) (uncounted int) {
 
 // A table counts as maps do, however few records it may have.
 func TestTableAgainstTwin(t *testing.T) {
+	pkttest.OneGoroutine(t)
 	for _, limit := range []int{4, 16, 1 << 10} {
 		t.Run(fmt.Sprint("limit=", limit), func(t *testing.T) {
 			for seed := range uint64(3) {
