@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -27,7 +28,10 @@ type tuple struct {
 	bytes uint64
 }
 
-// azure reads a log, wherever in it lists of the name flowTuples are.
+// flowTuples is the name of the lists of tuples.
+const flowTuples = "flowTuples"
+
+// azure reads a log, wherever in it lists of tuples are.
 func (r *reader) azure(data []byte) {
 	x := json.NewDecoder(bytes.NewReader(data))
 	x.UseNumber()
@@ -36,6 +40,7 @@ func (r *reader) azure(data []byte) {
 	within := []string{""} // names of the lists around; "" of what is none
 	name := ""             // of the value that comes
 	inObject := []bool{false}
+	lists := 0
 	for isKey := false; ; {
 		token, err := x.Token()
 		at := int(x.InputOffset())
@@ -55,25 +60,34 @@ func (r *reader) azure(data []byte) {
 			}
 		}
 		isKey = false
-		switch v := token.(type) {
-		case json.Delim:
-			if v == '{' || v == '[' {
-				inObject = append(inObject, v == '{')
-				list := ""
-				if v == '[' {
-					list = name
-				}
-				within = append(within, list)
-				continue
-			}
+		if token == json.Delim('}') || token == json.Delim(']') {
 			inObject, within = inObject[:top], within[:top]
-		case string:
-			if within[top] == "flowTuples" {
-				if t, ok := r.tuple(line, v); ok {
-					tuples = append(tuples, t)
-				}
+			continue
+		}
+		switch text, isString := token.(string); {
+		case inObject[top] && name == flowTuples:
+			if lists++; token != json.Delim('[') {
+				r.bad(line, flowTuples, written(token), problems.ErrSyntax, "must be a list")
+			}
+		case within[top] != flowTuples:
+		case !isString:
+			r.bad(line, flowTuples, written(token), problems.ErrSyntax, "a tuple must be a string")
+		default:
+			if t, ok := r.tuple(line, text); ok {
+				tuples = append(tuples, t)
 			}
 		}
+		if token == json.Delim('{') || token == json.Delim('[') {
+			inObject = append(inObject, token == json.Delim('{'))
+			list := ""
+			if token == json.Delim('[') && inObject[top] {
+				list = name
+			}
+			within = append(within, list)
+		}
+	}
+	if lists == 0 && r.problems.Len() == 0 {
+		r.bad(1, flowTuples, "", problems.ErrMissing, "there is no list of this name in the file")
 	}
 	if r.problems.Len() > 0 {
 		return
@@ -82,7 +96,7 @@ func (r *reader) azure(data []byte) {
 	for _, t := range tuples {
 		at, ok := r.since(t.at)
 		if !ok {
-			r.bad(t.line, "flowTuples", t.at.UTC().Format(time.RFC3339), problems.ErrOutOfRange, far)
+			r.bad(t.line, flowTuples, t.at.UTC().Format(time.RFC3339), problems.ErrOutOfRange, far)
 			return
 		}
 		if t.state == "B" {
@@ -99,10 +113,18 @@ func (r *reader) azure(data []byte) {
 	}
 }
 
+// written returns a token as it is written, but for quotes; of an object or a list its beginning.
+func written(token json.Token) string {
+	if token == nil {
+		return "null"
+	}
+	return fmt.Sprint(token)
+}
+
 // tuple reads a tuple; ok is false if it is left out.
 func (r *reader) tuple(line int, text string) (t tuple, ok bool) {
 	f := strings.Split(text, ",")
-	bad := func(rule string) { r.bad(line, "flowTuples", text, problems.ErrSyntax, "%s", rule) }
+	bad := func(rule string) { r.bad(line, flowTuples, text, problems.ErrSyntax, "%s", rule) }
 	if len(f) == 8 {
 		bad("is of version 1, which does not tell how long flows last; version 2 does")
 		return t, false

@@ -26,6 +26,9 @@ const needed = 4
 // maxTime bounds times and durations; our bound.
 const maxTime = 366 * 24 * time.Hour
 
+// alike is the rule about starts.
+const alike = "must be since the beginning in all lines, or a date in all"
+
 // csv reads a CSV file.
 func (r *reader) csv(data []byte) {
 	x := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
@@ -101,8 +104,13 @@ func (r *reader) row(line int, value func(int) string) (f Flow, ok bool) {
 	const start, src, dst, port, proto, duration, size, end = 0, 1, 2, 3, 4, 5, 6, 7
 	if at, ok := span(value(start)); ok {
 		f.Start = at
+		if r.spans = true; !r.first.IsZero() {
+			bad(start, problems.ErrConflict, alike)
+		}
 	} else if t, err := time.Parse(time.RFC3339Nano, value(start)); err == nil {
-		if f.Start, ok = r.since(t); !ok {
+		if r.spans {
+			bad(start, problems.ErrConflict, alike)
+		} else if f.Start, ok = r.since(t); !ok {
 			bad(start, problems.ErrOutOfRange, far)
 		}
 	} else {

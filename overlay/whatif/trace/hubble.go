@@ -54,7 +54,7 @@ type pod struct {
 
 // hubble reads lines.
 func (r *reader) hubble(data []byte) {
-	line := 0
+	line, flows := 0, 0
 	for text := range bytes.Lines(data) {
 		line++
 		if text = bytes.TrimSpace(text); len(text) == 0 {
@@ -68,7 +68,13 @@ func (r *reader) hubble(data []byte) {
 		if e.Flow == nil {
 			e.Flow = &e.observed
 		}
+		if e.Flow.Time != "" || e.Flow.IP != nil {
+			flows++
+		}
 		r.observed(line, e.Flow)
+	}
+	if flows == 0 && r.problems.Len() == 0 {
+		r.bad(1, "flow", "", problems.ErrMissing, "no line has a flow of Hubble, and the file does not begin with the records of a log of Azure")
 	}
 }
 

@@ -116,6 +116,7 @@ type reader struct {
 	under    map[key]int  // way flows: index of those that are not over
 	foreign  map[key]bool // of packets: conversations that have begun outside, as the inside names them
 	first    time.Time    // of all flows; times are since then until finish
+	spans    bool         // flows have begun at times since the beginning
 }
 
 func newReader(name string) *reader {

@@ -218,6 +218,20 @@ func TestErrors(t *testing.T) {
 		"{\"records\": [{\"flowTuples\": [\"1542110402,10.0.0.1,203.0.113.9,5,443,T,O,A,B,,,,\",\n\"1,10.0.0.1,203.0.113.9,5,443,T,O,A,B,,,,\"]}]}": {
 			`file:1: flowTuples "2018-11-13T12:00:02Z": out of range: must be within 366 days of the first one`,
 		},
+		"start,src,dst,port\n1,a,203.0.113.9,443\n2026-11-29T10:00:00Z,a,203.0.113.9,443\n2,a,203.0.113.9,443\n": {
+			`file:3: start "2026-11-29T10:00:00Z": conflict: must be since the beginning in all lines, or a date in all`,
+		},
+		"start,src,dst,port\n2026-11-29T10:00:00Z,a,203.0.113.9,443\n2,a,203.0.113.9,443\n":         {`file:3: start "2": conflict: must be`},
+		"{\"records\": [{\"flowTuple\": [\"1542110402,10.0.0.1,203.0.113.9,5,443,T,O,A,B,,,,\"]}]}": {`file:1: flowTuples "": missing: there is no list of this name in the file`},
+		"{\"records\": [{\"flowTuples\": \"x\"},\n{\"flowTuples\": [1, null, {\"a\": \"b\"}, [\"c\"]]}, {\"flowTuples\":\n{\"rule\": []}}]}": {
+			`file:1: flowTuples "x": cannot be read: must be a list`,
+			`file:2: flowTuples "1": cannot be read: a tuple must be a string`,
+			`file:2: flowTuples "null": cannot be read: a tuple must be a string`,
+			`file:2: flowTuples "{": cannot be read: a tuple must be a string`,
+			`file:2: flowTuples "[": cannot be read: a tuple must be a string`,
+			`file:3: flowTuples "{": cannot be read: must be a list`,
+		},
+		"{\"a\": 1}\n{\"flow\": {}}\n": {`file:1: flow "": missing: no line has a flow of Hubble`},
 		event("01", false, "", "", [2]int{1, 2}, "") + strings.Replace(event("01", false, "", "", [2]int{1, 2}, ""), "2026", "1926", 1): {
 			`file:2: time "1926-11-29T10:00:01Z": out of range: must be within 366 days of the first one`,
 		},

@@ -264,7 +264,7 @@ func TestTraces(t *testing.T) {
 	status, stdout, stderr := capacity(t, "-trace", pcap)
 	assert.Equal(t, 1, status)
 	assert.Empty(t, stdout)
-	assert.Equal(t, "capacity: -trace "+pcap+": no host begins a conversation in it\n", stderr)
+	assert.Equal(t, "capacity: -trace "+pcap+": no host begins a conversation in it\ncapacity: left out 939 records: within one side\n", stderr)
 
 	bad := filepath.Join(t.TempDir(), "bad.csv")
 	require.NoError(t, os.WriteFile(bad, []byte("start,src,dst,port\nx,10.0.0.1,203.0.113.9,443\n1,10.0.0.1,y,443\n"), 0o600))

@@ -41,14 +41,14 @@ func (r *run) readTrace() ([]trace.Flow, error) {
 		return nil, fmt.Errorf("-trace %s: %w", name, err)
 	}
 	t, err := r.understand(name, data)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(t.Flows) == 0:
-		return nil, fmt.Errorf("-trace %s: no host begins a conversation in it", name)
 	}
 	for _, why := range slices.Sorted(maps.Keys(t.Skipped)) {
 		r.skipped = append(r.skipped, fmt.Sprintf("%s: %s", page.Plural(t.Skipped[why], "record"), why))
+	}
+	if len(t.Flows) == 0 {
+		return nil, fmt.Errorf("-trace %s: no host begins a conversation in it%s", name, strings.Join(append([]string{""}, r.skipped...), "\nleft out "))
 	}
 	n, _ := slices.BinarySearchFunc(t.Flows, r.options.until, func(f trace.Flow, until time.Duration) int { return cmp.Compare(f.Start, until) })
 	if late := len(t.Flows) - n; late > 0 {
