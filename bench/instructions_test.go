@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,13 +49,26 @@ func TestInstructions(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "counted")
 	build := exec.Command("go", "test", "-c", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -trimpath")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
+	work := countedWork()
+	counted, errs := make([]int, len(work)), make([]error, len(work))
+	var all sync.WaitGroup
+	turns := make(chan struct{}, runtime.NumCPU())
+	for i, c := range work {
+		all.Go(func() {
+			turns <- struct{}{}
+			counted[i], errs[i] = instructions(program, c.name)
+			<-turns
+		})
+	}
+	all.Wait()
+	require.NoError(t, errors.Join(errs...))
 	counts := map[string]float64{}
-	for _, c := range countedWork() {
-		counts[c.name] = float64(instructions(t, program, c.name)) / float64(countedRoundsEach*c.units)
+	for i, c := range work {
+		counts[c.name] = float64(counted[i]) / float64(countedRoundsEach*c.units)
 		was, ok := baseline[key][c.name]
 		t.Logf("%-45s %8.1f instructions, baseline %8.1f", c.name, counts[c.name], was)
 		switch {
@@ -101,24 +116,31 @@ func countsKey() string {
 	return runtime.GOARCH + " " + version
 }
 
-// instructions runs the program and returns how many instructions countedPart took.
-func instructions(t *testing.T, program, name string) int {
-	profile := filepath.Join(t.TempDir(), "profile")
+// instructions runs the program for one kind of work and returns how many instructions
+// countedPart took.
+func instructions(program, name string) (int, error) {
+	profile := filepath.Join(filepath.Dir(program), strings.ReplaceAll(name, "/", "-"))
 	cmd := exec.Command("valgrind", "--tool=callgrind", "--separate-threads=yes",
 		"--collect-atstart=no", "--toggle-collect=*bench.countedPart*", "--callgrind-out-file="+profile, program)
 	cmd.Env = append(os.Environ(), countedName+"="+name, countedRounds+"="+strconv.Itoa(countedRoundsEach),
 		// One thread at a time, no collection, and no signals, which callgrind does not bear.
 		"GOMAXPROCS=1", "GOGC=off", "GODEBUG=asyncpreemptoff=1")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("%s: %w: %s", name, err, out)
+	}
 	text, err := os.ReadFile(profile + "-01")
-	require.NoError(t, err)
+	if err != nil {
+		return 0, err
+	}
 	m := regexp.MustCompile(`(?m)^(?:totals|summary): (\d+)`).FindSubmatch(text)
-	require.NotNil(t, m, "callgrind's profile has a total")
+	if m == nil {
+		return 0, fmt.Errorf("%s: callgrind's profile has no total", name)
+	}
 	n, err := strconv.Atoi(string(m[1]))
-	require.NoError(t, err)
-	require.NotZero(t, n, "callgrind has found countedPart")
-	return n
+	if err == nil && n == 0 {
+		err = fmt.Errorf("%s: callgrind has not found countedPart", name)
+	}
+	return n, err
 }
 
 // readInstructions reads the baseline: key, name and count, separated by tabs.

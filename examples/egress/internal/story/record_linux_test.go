@@ -91,6 +91,7 @@ func listen(t *testing.T, in *netlab.Namespace, name string) (stop func()) {
 		for lines.Scan() {
 			t.Log("tcpdump:", lines.Text())
 		}
+		require.NoError(t, lines.Err())
 		require.NoError(t, dump.Wait())
 	}
 }
