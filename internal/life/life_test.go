@@ -300,7 +300,7 @@ func TestLife(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 7))
 			w := newWorld(t, seed, cni.Plugin(seed%3), rng.IntN)
-			for i := range pkttest.Operations(3000, 5_000, 300_000) {
+			for i := range pkttest.Operations(3000, 5_000, 150_000) {
 				if w.step(); i%250 == 249 {
 					w.fork()
 					w.restore()
