@@ -21,10 +21,9 @@ import (
 // allPorts is what a frontend has.
 const allPorts = 64_000
 
-// sized returns how much of something a test does: less with -short, and under
-// the race detector.
+// sized returns how much of something a test does: less where tests are brief.
 func sized(full, less int) int {
-	if testing.Short() || pkttest.Race {
+	if pkttest.Short() {
 		return less
 	}
 	return full
