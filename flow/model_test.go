@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 // spread is a set of timeouts that lie on the seams of the wheel's levels.
@@ -378,7 +380,7 @@ func TestModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			w := newTwin(t, start)
 			script := make([]byte, 4*40)
-			for range 60 {
+			for range pkttest.Operations(15, 60, 600) {
 				for i := range script {
 					script[i] = byte(rng.Uint32())
 				}

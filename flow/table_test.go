@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-a61be3fe/natplane/internal/pkttest"
 )
 
 func TestNewTableValidates(t *testing.T) {
@@ -619,7 +621,7 @@ func TestObserveModel(t *testing.T) {
 			flows := map[Key]*observed{}
 			now := starts[seed%uint64(len(starts))]
 			due := func(o *observed) uint64 { return o.last + uint64(ticks[o.class]) }
-			for range 20_000 {
+			for range pkttest.Operations(5_000, 20_000, 200_000) {
 				now += rng.Uint64N(12)
 				k := Key{Src: rng.Uint32N(16), Dst: rng.Uint32N(16), SrcPort: uint16(rng.UintN(2)), DstPort: uint16(rng.UintN(2)), VNIProto: 17}
 				if rng.UintN(4) == 0 {

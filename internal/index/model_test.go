@@ -133,7 +133,7 @@ func TestModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(len(c.name))))
 			w := newTwin(t)
 			grow := true
-			for op := range 4 * c.peak {
+			for op := range pkttest.Operations(2, 4, 40) * c.peak {
 				switch {
 				case len(w.live) >= c.peak:
 					grow = false

@@ -409,7 +409,7 @@ func randomPacket(r *rand.Rand) []byte {
 
 func TestRewriteOfRandomPackets(t *testing.T) {
 	r := newRand(t)
-	for range 20000 {
+	for range pkttest.Operations(4_000, 20_000, 200_000) {
 		b := randomPacket(r)
 		p := parse(t, OK, b)
 		addr4, addr6, newPort := r.Uint32(), [16]byte(append([]byte{0x20}, randomBytes(r, 15)...)), uint16(1+r.IntN(65535))
