@@ -44,7 +44,7 @@ func transcript(t *testing.T, c snat.Config) (lines []string) {
 		}
 	}
 	flags := []string{"S", "S", "S", "A", "FA", "R"}
-	for i := range 3000 {
+	for i := range pkttest.Operations(800, 3000, 30_000) {
 		src := fmt.Sprintf("10.0.0.%d:%d", rng.IntN(3), 1024+rng.IntN(40))
 		dst := fmt.Sprintf("198.51.100.%d:%d", rng.IntN(4), 443+rng.IntN(3))
 		switch rng.IntN(8) {
@@ -136,7 +136,7 @@ func TestNothingDependsOnTheHashKey(t *testing.T) {
 					}
 				}
 			}
-			require.Greater(t, len(want), 2500)
+			require.Greater(t, len(want), pkttest.Operations(800, 2500, 25_000))
 		})
 	}
 }
